@@ -1,0 +1,135 @@
+"""Sends what waits in the outbox: in order, each message taken out when it has arrived.
+
+Delivery is at least once: a process that dies after Telegram took a message and before that was written down sends it
+again; the id in the message shows that it is the same one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vpsmon.alerts.incidents import Notice
+from vpsmon.alerts.message import Line, join_lines, render_alert
+from vpsmon.alerts.outbox import FILE, list_entries
+from vpsmon.alerts.telegram import (
+    ChatMoved,
+    Destination,
+    MarkupRejected,
+    Refused,
+    TryLater,
+    send_message,
+)
+from vpsmon.host import Host
+from vpsmon.log import say
+from vpsmon.state import StateDirectory
+
+# A short wait is over before the next pass would start; a longer one is left to a later pass.
+_LONGEST_WAIT_SECONDS = 10.0
+_MOST_SENT_IN_A_PASS = 20
+# With markup, without it, and once more where the chat has moved.
+_MOST_TRIES_OF_A_PART = 3
+
+
+class Delivery:
+    """One attempt to empty the outbox."""
+
+    def __init__(self, host: Host, state: StateDirectory, destination: Destination) -> None:
+        self._host = host
+        self._state = state
+        self._destination = destination
+        self._waited_seconds = 0.0
+
+    def deliver(self) -> int:
+        """Send what can be sent and return how many messages still wait. Raises StateError."""
+        with self._state.delivery_lock(timeout_seconds=_LONGEST_WAIT_SECONDS * 2):
+            for _ in range(_MOST_SENT_IN_A_PASS):
+                outbox = self._state.load(FILE)
+                entries = list_entries(outbox)
+                if not entries or not self._is_time(outbox):
+                    return len(entries)
+                try:
+                    self._send(entries[0], outbox)
+                except TryLater as error:
+                    if not self._wait(error, len(entries)):
+                        return len(entries)
+                except Refused as error:
+                    self._give_up(entries[0], str(error))
+                else:
+                    self._update(entries[0]["id"], None, refusal=None)
+        return len(list_entries(self._state.load(FILE)))
+
+    def _is_time(self, outbox: dict[str, Any]) -> bool:
+        not_before = outbox.get("not_before_seconds")
+        if not isinstance(not_before, (int, float)):
+            return True
+        # No retry_after is longer than an hour: a time further off comes from a clock that was wrong.
+        return not 0 < not_before - self._host.wall_seconds() <= 3600
+
+    def _send(self, entry: dict[str, Any], outbox: dict[str, Any]) -> None:
+        notices = [Notice(*notice) for notice in entry["notices"]]
+        parts = render_alert(entry["host"], entry["wall_seconds"], entry["id"], notices)
+        for index in range(entry["parts_sent"], len(parts)):
+            self._send_part(parts[index], _current_chat(outbox, self._destination))
+            if index + 1 < len(parts):
+                self._update(entry["id"], index + 1)
+
+    def _send_part(self, lines: list[Line], destination: Destination) -> None:
+        as_html = True
+        for _ in range(_MOST_TRIES_OF_A_PART):
+            try:
+                return send_message(self._host, destination, join_lines(lines, as_html), as_html)
+            except MarkupRejected:
+                as_html = False
+            except ChatMoved as moved:
+                self._remember_chat(moved.chat_id)
+                destination = destination._replace(chat_id=moved.chat_id)
+        raise Refused("Telegram takes the message neither with markup nor without")
+
+    def _wait(self, error: TryLater, waiting_count: int) -> bool:
+        """Wait as Telegram asks when it is short, else leave it to a later pass; return whether to go on."""
+        self._waited_seconds += error.retry_seconds
+        if error.retry_seconds and self._waited_seconds <= _LONGEST_WAIT_SECONDS:
+            time.sleep(error.retry_seconds)
+            return True
+        if error.retry_seconds:
+            with self._state.lock():
+                outbox = self._state.load(FILE)
+                not_before = self._host.wall_seconds() + error.retry_seconds
+                self._state.commit({FILE: {**outbox, "not_before_seconds": not_before}})
+        say("warning", f"{error}; {waiting_count} message(s) wait in the outbox and are tried again by the next pass")
+        return False
+
+    def _give_up(self, entry: dict[str, Any], reason: str) -> None:
+        """A permanent refusal is said once; the alert stays in alert_history.log."""
+        known = self._state.load(FILE).get("refusal")
+        if not isinstance(known, dict) or known.get("reason") != reason:
+            say("error", f"{reason}. The alert is kept in alert_history.log")
+        self._update(entry["id"], None, refusal={"reason": reason, "wall_seconds": self._host.wall_seconds()})
+
+    def _update(self, identity: str, parts_sent: int | None, **changes: Any) -> None:
+        """Note how many parts of an entry have gone, or take it out; other entries may have come meanwhile."""
+        with self._state.lock():
+            outbox = self._state.load(FILE)
+            entries = list_entries(outbox)
+            if parts_sent is None:
+                entries = [entry for entry in entries if entry["id"] != identity]
+            for entry in entries:
+                if entry["id"] == identity:
+                    entry["parts_sent"] = parts_sent
+            outbox.pop("not_before_seconds", None)
+            self._state.commit({FILE: {**outbox, "entries": entries, **changes}})
+
+    def _remember_chat(self, chat_id: str) -> None:
+        say("warning", f"the Telegram group has a new id: set TELEGRAM_CHAT_ID to {chat_id}")
+        with self._state.lock():
+            outbox = self._state.load(FILE)
+            moved = {"from": self._destination.chat_id, "to": chat_id}
+            self._state.commit({FILE: {**outbox, "moved_chat": moved}})
+
+
+def _current_chat(outbox: dict[str, Any], destination: Destination) -> Destination:
+    moved = outbox.get("moved_chat")
+    if isinstance(moved, dict) and moved.get("from") == destination.chat_id:
+        return destination._replace(chat_id=str(moved.get("to")))
+    return destination

@@ -1,0 +1,68 @@
+"""The words of an alert: one Telegram message for all that a pass has to say."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vpsmon.alerts.incidents import Notice
+from vpsmon.text import clean, format_local
+
+# Bot API, sendMessage: 1-4096 characters after entities parsing. Counted in UTF-16 units, which is never less.
+LONGEST_MESSAGE = 4096
+# A single notice longer than this is cut: no reader needs more, and a part must hold at least one line.
+_LONGEST_NOTICE = 1500
+_MARKS = {"critical": "🔴 CRITICAL", "warning": "🟠 WARNING", "info": "🔵 INFO"}
+_END_MARK = "✅ OVER"
+
+
+class Line(NamedTuple):
+    """A line in Telegram's HTML, and the same without markup for when that is refused."""
+
+    html: str
+    plain: str
+
+
+def render_alert(host_name: str, wall_seconds: float, identity: str, notices: Sequence[Notice]) -> list[list[Line]]:
+    """Return the parts of the message, each short enough to be sent; nearly always one."""
+    when = format_local(wall_seconds)
+    lines = [Line(f"<b>{_escape(clean(host_name))}</b> · {when}", f"{clean(host_name)} · {when}")]
+    for notice in notices:
+        lines += _render_notice(notice)
+    lines.append(Line(f"<i>id {_escape(identity)}</i>", f"id {identity}"))
+    return _split(lines)
+
+
+def join_lines(lines: Sequence[Line], as_html: bool) -> str:
+    """Return the text of one part."""
+    return "\n".join(line.html if as_html else line.plain for line in lines)
+
+
+def _render_notice(notice: Notice) -> list[Line]:
+    mark = _END_MARK if notice.is_end else _MARKS[notice.severity]
+    message = clean(notice.message, _LONGEST_NOTICE)
+    lines = [Line(f"{mark} <b>{_escape(notice.check)}</b>\n{_escape(message)}", f"{mark} {notice.check}\n{message}")]
+    if notice.suppressed_count:
+        held = f"{notice.suppressed_count} more of these were held back since the last message"
+        lines.append(Line(f"<i>{held}</i>", held))
+    if notice.advice:
+        lines.append(Line(f"→ {_escape(notice.advice)}", f"→ {notice.advice}"))
+    return lines
+
+
+def _escape(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+def _split(lines: Sequence[Line]) -> list[list[Line]]:
+    parts: list[list[Line]] = []
+    room = 0
+    for line in lines:
+        size = len(line.html.encode("utf-16-le")) // 2 + 1
+        if size > room:
+            parts.append([])
+            room = LONGEST_MESSAGE
+        parts[-1].append(line)
+        room -= size
+    return parts

@@ -1,0 +1,52 @@
+"""Alerts on their way: outbox.json, written before the first attempt to send. Pure; delivery.py sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vpsmon.alerts.incidents import Notice
+
+FILE = "outbox.json"
+# A week of the noisiest machine; beyond that the oldest entries that are not critical go first.
+_MOST_ENTRIES = 1000
+
+
+def add_entry(
+    outbox: dict[str, Any], host_name: str, now_seconds: float, identity: str, notices: Sequence[Notice]
+) -> dict[str, Any]:
+    """Return the outbox with one more message in it."""
+    entry = {
+        "id": identity,
+        "wall_seconds": now_seconds,
+        "host": host_name,
+        "notices": [list(notice) for notice in notices],
+        "parts_sent": 0,
+    }
+    return {**outbox, "entries": _bound([*list_entries(outbox), entry])}
+
+
+def list_entries(outbox: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages that wait, oldest first; entries that no version of vpsmon wrote are left out."""
+    entries = outbox.get("entries")
+    return [entry for entry in entries if _is_entry(entry)] if isinstance(entries, list) else []
+
+
+def _is_entry(entry: Any) -> bool:
+    try:
+        [Notice(*notice) for notice in entry["notices"]]
+        float(entry["wall_seconds"])
+        return isinstance(entry["id"], str) and isinstance(entry["host"], str) and isinstance(entry["parts_sent"], int)
+    except (TypeError, KeyError, ValueError):
+        return False
+
+
+def _bound(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    while len(entries) > _MOST_ENTRIES:
+        mild = (index for index, entry in enumerate(entries) if not _is_critical(entry))
+        del entries[next(mild, 0)]
+    return entries
+
+
+def _is_critical(entry: dict[str, Any]) -> bool:
+    return any(notice[0] == "critical" for notice in entry["notices"])

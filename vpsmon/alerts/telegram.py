@@ -1,0 +1,124 @@
+"""Telegram's Bot API: sends one message and says whether it arrived, may be tried again, or never will.
+
+Source: core.telegram.org/bots/api and the tdlib/telegram-bot-api server.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from typing import Any, NamedTuple
+
+from vpsmon.findings import ReadError
+from vpsmon.host import Host, HttpReply
+from vpsmon.settings import Settings
+from vpsmon.text import clean, redact
+
+_TIMEOUT_SECONDS = 10.0
+_DEFAULT_RETRY_SECONDS = 30.0
+_REMEDIES = {
+    401: "TELEGRAM_BOT_TOKEN is wrong or was revoked; ask @BotFather for the token",
+    403: "the bot may not write to this chat; start the bot there, or add it again",
+    404: "TELEGRAM_BOT_TOKEN is not a bot token; ask @BotFather for it",
+}
+
+
+class Refused(Exception):
+    """Telegram will never take this message; the text says why and what to do."""
+
+
+class TryLater(Exception):
+    """The message did not arrive, and may later; `retry_seconds` is how long Telegram asks to wait, or 0."""
+
+    def __init__(self, reason: str, retry_seconds: float = 0) -> None:
+        super().__init__(reason)
+        self.retry_seconds = retry_seconds
+
+
+class MarkupRejected(Exception):
+    """Telegram could not parse the markup; the same text without it will do."""
+
+
+class ChatMoved(Exception):
+    """The group has become a supergroup; `chat_id` is its new id."""
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(f"the chat has moved to {chat_id}")
+        self.chat_id = chat_id
+
+
+class Destination(NamedTuple):
+    """Where messages go."""
+
+    api_base: str
+    token: str
+    chat_id: str
+    thread_id: str
+
+
+def make_destination(settings: Settings) -> Destination:
+    """Return where monitor.conf says that messages go."""
+    return Destination(
+        settings.TELEGRAM_API_BASE.rstrip("/"),
+        settings.TELEGRAM_BOT_TOKEN,
+        settings.TELEGRAM_CHAT_ID,
+        settings.TELEGRAM_THREAD_ID,
+    )
+
+
+def send_message(host: Host, destination: Destination, text: str, as_html: bool) -> None:
+    """Send one message. Raises Refused, TryLater, MarkupRejected or ChatMoved when it did not arrive."""
+    payload: dict[str, Any] = {
+        "chat_id": destination.chat_id,
+        "text": text,
+        "link_preview_options": {"is_disabled": True},
+    }
+    if as_html:
+        payload["parse_mode"] = "HTML"
+    if destination.thread_id:
+        payload["message_thread_id"] = destination.thread_id
+    token = urllib.parse.quote(destination.token, safe=":")
+    url = f"{destination.api_base}/bot{token}/sendMessage"
+    body = json.dumps(payload).encode()
+    try:
+        reply = host.request("POST", url, body, {"Content-Type": "application/json"}, _TIMEOUT_SECONDS)
+    except ReadError as error:
+        raise TryLater(f"Telegram cannot be reached: {error}") from None
+    _check_reply(reply)
+
+
+def _check_reply(reply: HttpReply) -> None:
+    answer = _parse(reply)
+    if reply.status == 200 and answer.get("ok") is True:
+        return
+    parameters = answer.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    description = redact(clean(str(answer.get("description", "no description")), 200))
+    if reply.status == 429:
+        wait = parameters.get("retry_after")
+        seconds = float(wait) if isinstance(wait, (int, float)) and wait > 0 else _DEFAULT_RETRY_SECONDS
+        raise TryLater(f"Telegram asks to wait {seconds:g} s", seconds)
+    if reply.status == 400 and isinstance(parameters.get("migrate_to_chat_id"), int):
+        raise ChatMoved(str(parameters["migrate_to_chat_id"]))
+    if reply.status == 400 and "can't parse entities" in description:
+        raise MarkupRejected(description)
+    if reply.status in (400, *_REMEDIES) and answer:
+        raise Refused(f"Telegram refuses the message: {description}: {_find_remedy(reply.status, description)}")
+    raise TryLater(f"Telegram answered with HTTP status {reply.status}")
+
+
+def _find_remedy(status: int, description: str) -> str:
+    if "chat not found" in description:
+        return "TELEGRAM_CHAT_ID is wrong, or nobody has written to the bot yet: send it any message"
+    if "thread not found" in description:
+        return "TELEGRAM_THREAD_ID names no topic of this group"
+    return _REMEDIES.get(status, "see the README, troubleshooting")
+
+
+def _parse(reply: HttpReply) -> dict[str, Any]:
+    """Return Telegram's answer, or {} when something else answered: a proxy's or a hotel's web page."""
+    try:
+        answer = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) and "ok" in answer else {}

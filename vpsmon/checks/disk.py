@@ -1,0 +1,75 @@
+"""disk_usage: how full each filesystem of DISK_PATHS is, as df shows it (statvfs(3)).
+
+A full disk stops PostgreSQL and Redis, and Docker's logs are what usually fills it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vpsmon.checks._limits import judge_above
+from vpsmon.findings import Finding, Previous
+from vpsmon.host import DiskSpace, Host
+from vpsmon.settings import Settings
+from vpsmon.text import clean, format_bytes
+
+STAGE = "kernel"
+ROWS = {"disk_usage": "percent"}
+
+
+class Reading(NamedTuple):
+    """The space of each path, or why it could not be read."""
+
+    spaces: dict[str, DiskSpace]
+    errors: dict[str, str]
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return the space of every path in DISK_PATHS; a path that cannot be read does not hide the others."""
+    spaces = {}
+    errors = {}
+    for path in settings.DISK_PATHS:
+        try:
+            spaces[path] = host.read_disk_space(path)
+        except (OSError, ValueError) as error:
+            errors[path] = getattr(error, "strerror", None) or str(error)
+    return Reading(spaces, errors)
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return a finding for each path."""
+    findings = [_judge_space(path, space, settings) for path, space in reading.spaces.items()]
+    findings += [_explain_error(path, error) for path, error in reading.errors.items()]
+    if not findings:
+        reason = "DISK_PATHS is empty; name at least one path in monitor.conf"
+        findings.append(Finding("disk_usage", None, "skipped", None, "percent", "no path to check", reason))
+    return findings
+
+
+def _explain_error(path: str, error: str) -> Finding:
+    reason = f"{clean(path)}: {clean(error)}; mend DISK_PATHS in monitor.conf, or mount it"
+    return Finding("disk_usage", clean(path), "unknown", None, "percent", "cannot be read", reason)
+
+
+def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
+    usable_bytes = space.used_bytes + space.available_bytes
+    if usable_bytes == 0:
+        reason = "this filesystem has no size; take it out of DISK_PATHS"
+        return Finding("disk_usage", clean(path), "skipped", None, "percent", "no size", reason)
+    percent = space.used_bytes / usable_bytes * 100
+    judgement = judge_above(percent, settings.DISK_WARNING_PCT, settings.DISK_CRITICAL_PCT)
+    message = f"disk {clean(path)} {percent:.1f} % full, {format_bytes(space.available_bytes)} free"
+    if judgement.status != "ok":
+        message += f", {judgement.status} above {judgement.limit:g} %"
+    # A tenth of the limit would be gigabytes: a disk is clear again two points below its limit.
+    is_clear = judgement.status == "ok" and percent <= max(judgement.limit - 2, judgement.limit * 0.9)
+    return Finding(
+        "disk_usage",
+        clean(path),
+        judgement.status,
+        round(percent, 2),
+        "percent",
+        message,
+        advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
+        is_clear=is_clear,
+    )

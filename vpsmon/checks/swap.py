@@ -1,0 +1,116 @@
+"""swap_usage, swap_in, swap_out: how full swap is, and how much moves (/proc/meminfo, /proc/vmstat).
+
+Swap that is used is no symptom; pages that keep coming back are. `pswpin` and `pswpout` count pages since boot.
+Not applicable where no swap is configured.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from vpsmon.checks._limits import judge_above
+from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
+from vpsmon.checks._shortage import Shortage, is_memory_short, read_shortage
+from vpsmon.findings import Finding, Previous, Status
+from vpsmon.host import Host
+from vpsmon.proc import pick, read_counters
+from vpsmon.settings import Settings
+from vpsmon.text import format_bytes
+
+STAGE = "kernel"
+ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
+_MEGABYTE = 1024 * 1024
+# A swap smaller than the limits would fill up unseen; this full it is worth a word whatever its size.
+_WARNING_SHARE = 0.9
+_CRITICAL_SHARE = 0.98
+_NO_SWAP = "none is configured; a swap file as large as the memory gives time to react (mkswap, swapon)"
+
+
+class Reading(NamedTuple):
+    """Swap of the machine, and the pages that moved since boot."""
+
+    shortage: Shortage
+    pages_in: int
+    pages_out: int
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return swap usage and the swap counters. Raises ReadError."""
+    counters = read_counters(host, "vmstat")
+    return Reading(
+        read_shortage(host), pick(counters, "pswpin", "/proc/vmstat"), pick(counters, "pswpout", "/proc/vmstat")
+    )
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return how full swap is and both rates."""
+    if reading.shortage.swap_total_bytes == 0:
+        usage = Finding("swap_usage", None, "skipped", 0, "bytes", "no swap", _NO_SWAP)
+        return [usage, *(Finding(name, None, "skipped", 0, "kB/s", "no swap") for name in ("swap_in", "swap_out"))]
+    return [
+        _judge_usage(reading.shortage, settings),
+        _judge_swap_in(reading, settings, previous),
+        _judge_swap_out(reading, previous),
+    ]
+
+
+def _judge_usage(shortage: Shortage, settings: Settings) -> Finding:
+    total_mb = shortage.swap_total_bytes / _MEGABYTE
+    used_bytes = shortage.swap_total_bytes - shortage.swap_free_bytes
+    judgement = judge_above(
+        used_bytes / _MEGABYTE,
+        min(settings.SWAP_WARNING_MB, total_mb * _WARNING_SHARE),
+        min(settings.SWAP_THRESHOLD_MB, total_mb * _CRITICAL_SHARE),
+    )
+    message = f"{format_bytes(used_bytes)} of {format_bytes(shortage.swap_total_bytes)} swap used"
+    if judgement.status != "ok":
+        message += f", {judgement.status} above {format_bytes(judgement.limit * _MEGABYTE)}"
+    return Finding(
+        "swap_usage",
+        None,
+        judgement.status,
+        used_bytes,
+        "bytes",
+        message,
+        advice="when swap is full the machine can freeze without warning: stop or restart what has grown",
+        is_clear=judgement.is_clear,
+        names_consumers=True,
+    )
+
+
+def _judge_swap_in(reading: Reading, settings: Settings, previous: Previous | None) -> Finding:
+    rate = compute_rate(reading.pages_in, "pages_in", previous)
+    if rate is None:
+        return Finding("swap_in", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)
+    judgement = judge_above(rate, settings.SWAP_THRASH_KB_S, float("inf"))
+    status: Status = judgement.status
+    message = f"{rate:.0f} kB/s read back from swap"
+    if status != "ok":
+        message += f", warning above {settings.SWAP_THRASH_KB_S:g} kB/s"
+    if status != "ok" and is_memory_short(reading.shortage, settings):
+        status = "critical"
+        message += ", and memory is short: the machine is thrashing"
+    return Finding(
+        "swap_in",
+        None,
+        status,
+        round(rate, 1),
+        "kB/s",
+        message,
+        advice="stop what can be spared now; the largest processes come first",
+        is_clear=judgement.is_clear,
+        names_consumers=True,
+    )
+
+
+def _judge_swap_out(reading: Reading, previous: Previous | None) -> Finding:
+    """Never more than a row: the kernel moves idle pages out to make room, which is what swap is for."""
+    rate = compute_rate(reading.pages_out, "pages_out", previous)
+    if rate is None:
+        return Finding("swap_out", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)
+    return Finding("swap_out", None, "ok", round(rate, 1), "kB/s", f"{rate:.0f} kB/s written to swap")
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return the counters that the next pass compares with."""
+    return {"pages_in": reading.pages_in, "pages_out": reading.pages_out}

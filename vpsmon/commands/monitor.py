@@ -1,0 +1,49 @@
+"""`vpsmon monitor`: one pass in the foreground, or the resident watcher."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vpsmon.findings import Severity
+from vpsmon.foreground import EXIT_FAILED, load_or_explain, run_once
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Run one pass, print it and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print JSON.")
+@click.option("--no-alerts", is_flag=True, help="With --once: tell nobody and leave the alerts to the next pass.")
+@click.option("--fail-on", type=click.Choice(["warning", "critical"]), help="With --once: exit 3 when this is reached.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=86400),
+    metavar="SECONDS",
+    help="Seconds between passes. [default: MONITOR_INTERVAL_SEC]",
+)
+@click.pass_obj
+def monitor(
+    config_file: str | None,
+    once: bool,
+    as_json: bool,
+    no_alerts: bool,
+    fail_on: Severity | None,
+    interval: float | None,
+) -> None:
+    """Check the machine and alert: again and again, or once with --once.
+
+    Exit status: 0 done, whatever was found; 1 nothing could be read or remembered, or the configuration is invalid;
+    2 wrong usage; 3 the severity of --fail-on was reached.
+    """
+    if once and interval is not None:
+        raise click.UsageError("--interval is for the resident monitor, not for --once")
+    if once:
+        sys.exit(run_once(config_file, as_json, not no_alerts, fail_on))
+    if as_json or no_alerts or fail_on:
+        raise click.UsageError("--json, --no-alerts and --fail-on need --once")
+    config = load_or_explain(config_file)
+    if config is None:
+        sys.exit(EXIT_FAILED)
+    from vpsmon.watcher import Watcher
+
+    sys.exit(Watcher(config_file, config, interval).run())

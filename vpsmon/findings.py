@@ -1,0 +1,81 @@
+"""What a pass finds: the row of one check, and the events that are reported exactly once. No input or output here.
+
+The types are named tuples because `dataclasses` imports `inspect`, which is 2 MB and 10 ms for a resident process
+that should weigh a few megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+Status = Literal["ok", "warning", "critical", "unknown", "skipped"]
+Severity = Literal["critical", "warning", "info"]
+
+_GRAVITY: dict[str, int] = {"skipped": 0, "ok": 1, "unknown": 2, "warning": 3, "critical": 4}
+
+
+class NotApplicable(Exception):
+    """A check that makes no sense on this machine; the text says why and what would change that."""
+
+
+class ReadError(Exception):
+    """A reading that should have worked and did not; the text says what, where and how to mend it."""
+
+
+class Event(NamedTuple):
+    """Something that happened once. `key` is the same in every pass that sees it, so that it is told only once."""
+
+    key: str
+    object: str
+    message: str
+    wall_seconds: float
+
+
+class Finding(NamedTuple):
+    """One row of a pass. `value` is in `unit`; `reason` says why there is no judgement and what to do about it."""
+
+    check: str
+    object: str | None
+    status: Status
+    value: float | None
+    unit: str
+    message: str
+    reason: str | None = None
+    # What the owner can do; part of the alert, not of the row.
+    advice: str | None = None
+    # False while the value is on the good side of its limit but within the margin: an open incident stays open.
+    is_clear: bool = True
+    # The alert is about memory: name the largest processes beside it.
+    names_consumers: bool = False
+    events: tuple[Event, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the row as `monitor --once --json` prints it."""
+        return {
+            "check": self.check,
+            "object": self.object,
+            "status": self.status,
+            "value": self.value,
+            "unit": self.unit,
+            "message": self.message,
+            "reason": self.reason,
+        }
+
+
+class Previous(NamedTuple):
+    """What a check remembered from the pass before, and the real seconds since then."""
+
+    memory: dict[str, Any]
+    elapsed_seconds: float
+
+
+def worst_status(findings: Sequence[Finding]) -> Status:
+    """Return the gravest status among the findings: critical, warning, unknown, ok, then skipped."""
+    statuses: list[Status] = [finding.status for finding in findings]
+    return max(statuses, key=_GRAVITY.__getitem__, default="unknown")
+
+
+def reaches(status: Status, limit: Severity) -> bool:
+    """Return whether a status is at least as grave as the limit (warning or critical)."""
+    return _GRAVITY[status] >= _GRAVITY[limit]

@@ -1,0 +1,182 @@
+"""The one door to the outside: files, clocks, commands and HTTP. Tests hand in another door.
+
+Heavy modules (subprocess, urllib) are imported by the method that needs them: a pass that has nothing to send must
+not pay for them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from vpsmon.findings import ReadError
+
+if TYPE_CHECKING:
+    import urllib.request
+
+# Larger than any file of /proc that is read here; a fake or broken one cannot fill the memory.
+_LARGEST_FILE_BYTES = 4_000_000
+# One read of /dev/kmsg returns one record, and fails with EINVAL where the buffer is too small for it.
+_KERNEL_LOG_RECORD_BYTES = 8192
+_LARGEST_REPLY_BYTES = 4_000_000
+
+
+class HttpReply(NamedTuple):
+    """The status code and the body of an answer, also of one that says no."""
+
+    status: int
+    body: bytes
+
+
+class DiskSpace(NamedTuple):
+    """The size of a filesystem in bytes; `available_bytes` is what is left for users other than root."""
+
+    total_bytes: int
+    used_bytes: int
+    available_bytes: int
+
+
+_Answer = TypeVar("_Answer")
+
+
+class Host:
+    """This machine for the length of one pass: what several checks need is read once."""
+
+    def __init__(
+        self,
+        proc: str = "/proc",
+        kernel_log: str = "/dev/kmsg",
+        wall_clock: Callable[[], float] = time.time,
+        monotonic_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.proc = proc
+        self.kernel_log = kernel_log
+        self.wall_seconds = wall_clock
+        self.monotonic_seconds = monotonic_clock
+        self._answers: dict[str, Any] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def once(self, name: str, compute: Callable[[], _Answer]) -> _Answer:
+        """Return what `compute` returned, or raise what it raised, the first time in this pass; others wait for it."""
+        with self._locks.setdefault(name, threading.Lock()):
+            if name not in self._answers:
+                try:
+                    self._answers[name] = (compute(), None)
+                except Exception as error:
+                    self._answers[name] = (None, error)
+            answer, error = self._answers[name]
+        if error is not None:
+            raise error
+        return cast("_Answer", answer)
+
+    def read_proc(self, name: str) -> str:
+        """Return the text of a file below /proc, the same for the whole pass. Raises OSError."""
+        path = os.path.join(self.proc, name)
+        return self.once(path, lambda: self.read_file(path))
+
+    def read_file(self, path: str) -> str:
+        """Return the text of a file, undecodable bytes replaced. Raises OSError."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = []
+            size = 0
+            while size < _LARGEST_FILE_BYTES and (part := os.read(descriptor, 65536)):
+                parts.append(part)
+                size += len(part)
+        finally:
+            os.close(descriptor)
+        return b"".join(parts).decode("utf-8", "replace")
+
+    @property
+    def name(self) -> str:
+        """The name of this machine, without its domain."""
+        return os.uname().nodename.split(".")[0]
+
+    def list_process_ids(self) -> list[int]:
+        """Return the ids of the processes that are running now. Raises OSError."""
+        return [int(name) for name in os.listdir(self.proc) if name.isdecimal()]
+
+    def read_disk_space(self, path: str) -> DiskSpace:
+        """Return the space of the filesystem that holds the path. Raises OSError."""
+        space = os.statvfs(path)
+        used_blocks = space.f_blocks - space.f_bfree
+        return DiskSpace(space.f_blocks * space.f_frsize, used_blocks * space.f_frsize, space.f_bavail * space.f_frsize)
+
+    def read_kernel_log(self) -> Iterator[str]:
+        """Yield every record that /dev/kmsg still holds, oldest first. Raises OSError where it may not be read."""
+        descriptor = os.open(self.kernel_log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            while True:
+                try:
+                    record = os.read(descriptor, _KERNEL_LOG_RECORD_BYTES)
+                except BlockingIOError:
+                    return
+                except BrokenPipeError:
+                    # The record was overwritten while we read; the next read continues with the oldest one left.
+                    continue
+                if not record:
+                    return
+                yield record.decode("utf-8", "replace")
+        finally:
+            os.close(descriptor)
+
+    def run(self, command: Sequence[str], timeout_seconds: float) -> str:
+        """Return what a command prints. Raises ReadError when it is missing, fails or takes too long."""
+        import subprocess
+
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
+        except FileNotFoundError:
+            raise ReadError(f"{command[0]} is not installed") from None
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ReadError(f"{command[0]} could not be run: {type(error).__name__}") from None
+        if done.returncode:
+            complaint = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+            raise ReadError(f"{command[0]} failed: {complaint}")
+        return done.stdout.decode("utf-8", "replace")
+
+    def request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+    ) -> HttpReply:
+        """Return the answer of a web server, whatever its status. Raises ReadError when there is none.
+
+        urllib and not requests: the texts of its exceptions do not hold the URL, and so never the bot token.
+        """
+        import http.client
+        import urllib.error
+        import urllib.request
+
+        try:
+            request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
+            opener = urllib.request.build_opener(_make_redirect_stopper())
+            with opener.open(request, timeout=timeout_seconds) as reply:
+                return HttpReply(reply.status, reply.read(_LARGEST_REPLY_BYTES))
+        except urllib.error.HTTPError as error:
+            return HttpReply(error.code, error.read(_LARGEST_REPLY_BYTES))
+        except urllib.error.URLError as error:
+            raise ReadError(_name_network_error(error.reason)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ReadError(_name_network_error(error)) from None
+
+
+def _make_redirect_stopper() -> urllib.request.HTTPRedirectHandler:
+    """A redirect is an answer like another: following it would turn a POST into a GET, and take secrets elsewhere."""
+    import urllib.request
+
+    class RedirectStopper(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *args: object, **keywords: object) -> None:
+            return None
+
+    return RedirectStopper()
+
+
+def _name_network_error(reason: object) -> str:
+    """Say what went wrong without repeating the URL, which may hold a token."""
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    if isinstance(reason, OSError) and reason.strerror:
+        return str(reason.strerror)
+    return type(reason).__name__

@@ -1,0 +1,88 @@
+"""A pass printed for people or for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from vpsmon.findings import Finding, worst_status
+from vpsmon.text import format_local, format_utc
+
+SCHEMA = 1
+_COLOURS = {"ok": "32", "warning": "33", "critical": "1;31", "unknown": "35", "skipped": "2"}
+_LARGE_UNITS = {"bytes": (1024 * 1024, "MB")}
+
+
+def format_json(host_name: str, wall_seconds: float, duration_seconds: float, findings: Sequence[Finding]) -> str:
+    """Return the one object that `monitor --once --json` prints."""
+    document = {
+        "schema": SCHEMA,
+        "host": host_name,
+        "time": format_utc(wall_seconds),
+        "status": worst_status(findings),
+        "duration_seconds": round(duration_seconds, 3),
+        "checks": [finding.to_row() for finding in findings],
+    }
+    return json.dumps(document, ensure_ascii=False)
+
+
+def format_table(
+    host_name: str, wall_seconds: float, duration_seconds: float, findings: Sequence[Finding], with_colour: bool
+) -> str:
+    """Return the rows aligned, gravest first word in colour where that is wanted."""
+    status = worst_status(findings)
+    painted = _paint(status, status, with_colour)
+    head = f"{host_name}  {format_local(wall_seconds)}  {painted}  ({duration_seconds:.2f} s)"
+    rows = [
+        (finding.check, finding.object or "", finding.status, _format_value(finding), _describe(finding))
+        for finding in findings
+    ]
+    titles = ("CHECK", "OBJECT", "STATUS", "VALUE", "MESSAGE")
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(4)]
+    lines = [head, "", _align(titles, widths)]
+    for row in rows:
+        aligned = _align(row, widths)
+        start = widths[0] + widths[1] + 4
+        end = start + widths[2]
+        lines.append(aligned[:start] + _paint(aligned[start:end], row[2], with_colour) + aligned[end:])
+    return "\n".join(lines)
+
+
+def wants_colour() -> bool:
+    """Return whether standard output is a terminal whose owner has not asked for plain text (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def print_text(text: str) -> None:
+    """Print to standard output; characters that the terminal's encoding lacks are replaced."""
+    try:
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; Python must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _align(row: Sequence[str], widths: Sequence[int]) -> str:
+    check, name, status, value, message = row
+    return f"{check:<{widths[0]}}  {name:<{widths[1]}}  {status:<{widths[2]}}  {value:>{widths[3]}}  {message}"
+
+
+def _format_value(finding: Finding) -> str:
+    if finding.value is None:
+        return "-"
+    divisor, unit = _LARGE_UNITS.get(finding.unit, (1, finding.unit))
+    value = finding.value / divisor
+    digits = 0 if value == int(value) or abs(value) >= 100 else 1
+    return f"{value:.{digits}f} {unit.replace('percent', '%').replace('count', '').replace('score', '')}".rstrip()
+
+
+def _describe(finding: Finding) -> str:
+    return f"{finding.message}: {finding.reason}" if finding.reason else finding.message
+
+
+def _paint(text: str, status: str, with_colour: bool) -> str:
+    return f"\033[{_COLOURS[status]}m{text}\033[0m" if with_colour else text

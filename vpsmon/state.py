@@ -1,0 +1,203 @@
+"""The state directory `.alerts/`: JSON files and logs that survive a crash at any point.
+
+One lock guards it. What one change touches is written as a whole or not at all: when it is more than one file, it is
+first written to a journal, `commit.json`, and a run that finds a journal finishes it. An unreadable file is moved aside
+and the work goes on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vpsmon.text import clean
+
+SCHEMA = 1
+LOCK_TIMEOUT_SECONDS = 10.0
+_JOURNAL = "commit.json"
+_LARGEST_LOG_BYTES = 1_000_000
+_KEPT_CORRUPT_FILES = 10
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the text says which file, why, and what to do."""
+
+
+class StateDirectory:
+    """The files of one installation. Use `lock()` around everything that reads and then writes."""
+
+    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.notices: list[str] = []
+        self._wall_seconds = wall_clock
+
+    @contextlib.contextmanager
+    def lock(self, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
+        """Hold the lock of the directory, which is made where it is missing. Raises StateError."""
+        with self._hold("lock", timeout_seconds):
+            with self._explain_errors():
+                self._finish_journal()
+            yield
+
+    @contextlib.contextmanager
+    def delivery_lock(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only process that sends; the files stay free for others meanwhile. Raises StateError."""
+        with self._hold("delivery.lock", timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def _hold(self, name: str, timeout_seconds: float) -> Iterator[None]:
+        with self._explain_errors():
+            self._prepare()
+            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._wait_for_lock(descriptor, name, timeout_seconds)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def load(self, name: str) -> dict[str, Any]:
+        """Return the content of a JSON file without its schema number; {} where there is none or it is unreadable."""
+        try:
+            with open(self._file(name), "rb") as file:
+                content = json.load(file)
+        except FileNotFoundError:
+            return {}
+        except (ValueError, RecursionError):
+            return self._set_aside(name, "it is no JSON")
+        except OSError as error:
+            raise StateError(f"{self._file(name)} cannot be read: {error.strerror}") from None
+        if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+            return self._set_aside(name, f"it is not of schema {SCHEMA}")
+        return content
+
+    def commit(self, files: Mapping[str, dict[str, Any]], log_lines: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Write the files and append to the logs, all or nothing, also when killed. Raises StateError."""
+        texts = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
+        with self._explain_errors():
+            appends = {name: self._plan_append(name, lines) for name, lines in (log_lines or {}).items() if lines}
+            if len(texts) == 1 and not appends:
+                self._write(*next(iter(texts.items())))
+            elif texts or appends:
+                journal = {"schema": SCHEMA, "files": texts, "appends": appends}
+                self._write(_JOURNAL, json.dumps(journal))
+                self._apply(journal)
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    @contextlib.contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedies = {
+                errno.ENOSPC: f"make room (df -h {self.path})",
+                errno.EROFS: "remount it writable, or set STATE_DIR",
+                errno.EACCES: "run as its owner or with sudo, or set STATE_DIR",
+                errno.ELOOP: "it must be no symbolic link",
+            }
+            remedy = remedies.get(error.errno or 0, "check it, or set STATE_DIR")
+            raise StateError(f"state in {self.path} cannot be written: {error.strerror}: {remedy}") from None
+
+    def _prepare(self) -> None:
+        try:
+            os.makedirs(self.path, mode=0o700)
+        except FileExistsError:
+            if os.stat(self.path).st_mode & 0o077:
+                os.chmod(self.path, 0o700)
+
+    def _wait_for_lock(self, descriptor: int, name: str, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise StateError(
+                        f"state in {self.path} is locked by another vpsmon for more than {timeout_seconds:g} s: "
+                        f"see which with `fuser -v {self._file(name)}`"
+                    ) from None
+                time.sleep(0.02)
+
+    def _set_aside(self, name: str, why: str) -> dict[str, Any]:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
+        aside = f"{name}.corrupt-{stamp}"
+        with contextlib.suppress(FileNotFoundError), self._explain_errors():
+            os.replace(self._file(name), self._file(aside))
+            self.notices.append(f"{self._file(name)} was unreadable ({why}): moved to {aside}, starting afresh")
+            self._drop_oldest_corrupt_files()
+        return {}
+
+    def _drop_oldest_corrupt_files(self) -> None:
+        corrupt = sorted((name for name in os.listdir(self.path) if ".corrupt-" in name), key=lambda name: name[-16:])
+        for name in corrupt[:-_KEPT_CORRUPT_FILES]:
+            os.unlink(self._file(name))
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file so that after a crash it holds either the old text or the new one."""
+        temporary = self._file(f".{name}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, self._file(name))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _plan_append(self, name: str, lines: Sequence[str]) -> dict[str, Any]:
+        path = self._file(name)
+        try:
+            size = os.stat(path).st_size
+        except FileNotFoundError:
+            size = 0
+        if size > _LARGEST_LOG_BYTES:
+            os.replace(path, f"{path}.1")
+            size = 0
+        return {"offset": size, "text": "".join(f"{clean(line, 2000)}\n" for line in lines)}
+
+    def _finish_journal(self) -> None:
+        if not os.path.lexists(self._file(_JOURNAL)):
+            return
+        journal = self.load(_JOURNAL)
+        if journal:
+            self._apply(journal)
+
+    def _apply(self, journal: Mapping[str, Any]) -> None:
+        """Do what the journal says; doing it twice is the same as doing it once."""
+        for name, append in journal["appends"].items():
+            self._append(name, append["offset"], append["text"])
+        for name, text in journal["files"].items():
+            self._write(name, text)
+        os.unlink(self._file(_JOURNAL))
+        self._sync_directory()
+
+    def _append(self, name: str, offset: int, text: str) -> None:
+        """Write the text at the offset where the log ended when the change was planned."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(self._file(name), flags, 0o600), "wb") as file:
+            # Never beyond the end: the owner may have emptied the log meanwhile.
+            file.seek(min(offset, os.fstat(file.fileno()).st_size))
+            file.write(text.encode("utf-8", "replace"))
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
