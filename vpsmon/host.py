@@ -65,8 +65,8 @@ class Host:
             if name not in self._answers:
                 try:
                     self._answers[name] = (compute(), None)
-                except Exception as error:
-                    self._answers[name] = (None, error)
+                except Exception as failure:
+                    self._answers[name] = (None, failure)
             answer, error = self._answers[name]
         if error is not None:
             raise error

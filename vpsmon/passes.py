@@ -71,15 +71,22 @@ def _run_locked(host: Host, config: Config, state: StateDirectory, with_alerts: 
     if not with_alerts:
         return _commit(state, PassResult(findings, []), files, [])
     now = host.wall_seconds()
-    before = state.load(ALERT_FILE)
-    ledger = Ledger(before, now, config.settings.ALERT_RATE_LIMIT_SEC)
-    notices = ledger.judge(findings, rows)
-    after = ledger.to_state()
-    if after != before:
-        files[ALERT_FILE] = after
+    notices, files[ALERT_FILE] = _judge_alerts(state, findings, rows, now, config.settings.ALERT_RATE_LIMIT_SEC)
     if notices and config.settings.has_telegram:
         files[OUTBOX_FILE] = add_entry(state.load(OUTBOX_FILE), host.name, now, os.urandom(4).hex(), notices)
     return _commit(state, PassResult(findings, notices), files, [format_history(notice) for notice in notices])
+
+
+def _judge_alerts(
+    state: StateDirectory, findings: list[Finding], rows: set[str], now_seconds: float, rate_limit_seconds: float
+) -> tuple[list[Notice], dict[str, Any]]:
+    """Return what to tell, and the alert state after that."""
+    try:
+        ledger = Ledger(state.load(ALERT_FILE), now_seconds, rate_limit_seconds)
+        return ledger.judge(findings, rows), ledger.to_state()
+    except (TypeError, ValueError, KeyError, AttributeError):
+        ledger = Ledger(state.set_aside(ALERT_FILE, "its tables are of another form"), now_seconds, rate_limit_seconds)
+        return ledger.judge(findings, rows), ledger.to_state()
 
 
 def _commit(

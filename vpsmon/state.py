@@ -70,17 +70,18 @@ class StateDirectory:
         except FileNotFoundError:
             return {}
         except (ValueError, RecursionError):
-            return self._set_aside(name, "it is no JSON")
+            return self.set_aside(name, "it is no JSON")
         except OSError as error:
             raise StateError(f"{self._file(name)} cannot be read: {error.strerror}") from None
         if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
-            return self._set_aside(name, f"it is not of schema {SCHEMA}")
+            return self.set_aside(name, f"it is not of schema {SCHEMA}")
         return content
 
     def commit(self, files: Mapping[str, dict[str, Any]], log_lines: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Write the files and append to the logs, all or nothing, also when killed. Raises StateError."""
-        texts = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
+        """Write the files that changed and append to the logs, all or nothing, also when killed. Raises StateError."""
+        contents = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
         with self._explain_errors():
+            texts = {name: text for name, text in contents.items() if not self._holds(name, text)}
             appends = {name: self._plan_append(name, lines) for name, lines in (log_lines or {}).items() if lines}
             if len(texts) == 1 and not appends:
                 self._write(*next(iter(texts.items())))
@@ -88,6 +89,13 @@ class StateDirectory:
                 journal = {"schema": SCHEMA, "files": texts, "appends": appends}
                 self._write(_JOURNAL, json.dumps(journal))
                 self._apply(journal)
+
+    def _holds(self, name: str, text: str) -> bool:
+        try:
+            with open(self._file(name), encoding="utf-8") as file:
+                return file.read() == text
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)
@@ -127,7 +135,8 @@ class StateDirectory:
                     ) from None
                 time.sleep(0.02)
 
-    def _set_aside(self, name: str, why: str) -> dict[str, Any]:
+    def set_aside(self, name: str, why: str) -> dict[str, Any]:
+        """Move an unusable file out of the way, where its owner finds it, and return {}. Raises StateError."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
         aside = f"{name}.corrupt-{stamp}"
         with contextlib.suppress(FileNotFoundError), self._explain_errors():
@@ -179,8 +188,11 @@ class StateDirectory:
         if not os.path.lexists(self._file(_JOURNAL)):
             return
         journal = self.load(_JOURNAL)
-        if journal:
-            self._apply(journal)
+        try:
+            if journal:
+                self._apply(journal)
+        except (KeyError, TypeError, AttributeError):
+            self.set_aside(_JOURNAL, "it is no journal")
 
     def _apply(self, journal: Mapping[str, Any]) -> None:
         """Do what the journal says; doing it twice is the same as doing it once."""

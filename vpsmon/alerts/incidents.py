@@ -42,12 +42,10 @@ class Ledger:
     """What has been told, and what is going on: the content of alert_state.json."""
 
     def __init__(self, state: dict[str, Any], now_seconds: float, rate_limit_seconds: float) -> None:
-        self.types: dict[str, dict[str, Any]] = _tables(state, "types")
-        self.incidents: dict[str, dict[str, Any]] = _tables(state, "incidents")
-        self.told_events: list[str] = [str(key) for key in _list(state, "told_events")]
-        self.totals: dict[str, int] = {
-            severity: int(_table(state, "totals").get(severity, 0)) for severity in ("critical", "warning", "info")
-        }
+        self.types: dict[str, dict[str, Any]] = state.get("types", {})
+        self.incidents: dict[str, dict[str, Any]] = state.get("incidents", {})
+        self.told_events: list[str] = state.get("told_events", [])
+        self.totals: dict[str, int] = {"critical": 0, "warning": 0, "info": 0, **state.get("totals", {})}
         self._now = now_seconds
         self._rate_limit = rate_limit_seconds
 
@@ -100,27 +98,25 @@ class Ledger:
         record.update(told=self._now, suppressed=0)
         message = finding.message
         if suppressed:
-            message += f" (for {format_duration(self._now - _number(incident, 'since', self._now))})"
+            message += f" (for {format_duration(self._now - min(incident['since'], self._now))})"
         return [Notice(severity, finding.check, finding.object, message, finding.advice, self._now, suppressed)]
 
     def _is_held(self, finding: Finding, severity: Severity) -> bool:
         """A warning waits as well for the critical alert that was told before it: falling is no news."""
         severities: tuple[Severity, ...] = ("critical",) if severity == "critical" else ("warning", "critical")
-        return any(self._is_recent(self._record(finding.check, finding.object, each)) for each in severities)
+        records = (self.types.get(_type_key(finding.check, finding.object, each)) for each in severities)
+        return any(self._is_recent(record) for record in records if record)
 
     def _is_recent(self, record: dict[str, Any]) -> bool:
-        told = record.get("told")
-        # A time in the future, after the clock was set back, counts as now.
-        return isinstance(told, (int, float)) and self._now - min(told, self._now) < self._rate_limit
+        return record["told"] is not None and self._now - min(record["told"], self._now) < self._rate_limit
 
     def _record(self, check: str, name: str | None, severity: str) -> dict[str, Any]:
-        record = self.types.setdefault(f"{check}/{name or ''}/{severity}", {})
-        record["suppressed"] = int(record.get("suppressed", 0))
-        record.setdefault("check", check)
-        record.setdefault("object", name)
-        told = record.get("told")
-        if isinstance(told, (int, float)) and told > self._now:
-            record["told"] = self._now
+        """Return the record of an alert type; a time in the future, after the clock was set back, counts as now."""
+        fresh = {"check": check, "object": name, "suppressed": 0, "told": None}
+        record = self.types.setdefault(_type_key(check, name, severity), fresh)
+        record["seen"] = self._now
+        if record["told"] is not None:
+            record["told"] = min(record["told"], self._now)
         return record
 
     def _judge_events(self, finding: Finding) -> list[Notice]:
@@ -149,7 +145,7 @@ class Ledger:
     def _tell_held_events(self, checks: set[str]) -> list[Notice]:
         notices = []
         for record in self.types.values():
-            if record.get("check") in checks and record.get("held") and not self._is_recent(record):
+            if record["check"] in checks and record.get("held") and not self._is_recent(record):
                 held = record.pop("held")
                 count = record["suppressed"]
                 message = "; ".join(held) + (f"; {count - len(held)} more before" if count > len(held) else "")
@@ -161,14 +157,14 @@ class Ledger:
 
     def _end(self, key: str, message: str) -> list[Notice]:
         incident = self.incidents.pop(key)
-        if not incident.get("is_told"):
+        if not incident["is_told"]:
             return []
-        lasted = self._now - min(_number(incident, "since", self._now), self._now)
+        lasted = self._now - min(incident["since"], self._now)
         text = f"over after {format_duration(lasted)}: {message}"
         return [Notice("info", incident["check"], incident["object"], text, None, self._now, 0, is_end=True)]
 
     def _end_vanished(self, checks: set[str], seen: set[str]) -> list[Notice]:
-        gone = [key for key, incident in self.incidents.items() if incident.get("check") in checks and key not in seen]
+        gone = [key for key, incident in self.incidents.items() if incident["check"] in checks and key not in seen]
         return [notice for key in gone for notice in self._end(key, "it is no longer there")]
 
     def _forget(self) -> None:
@@ -177,8 +173,12 @@ class Ledger:
         self.types = {
             key: record
             for key, record in self.types.items()
-            if record.get("held") or ("told" in record and self._now - _number(record, "told", self._now) < limit)
+            if record.get("held") or self._now - min(record["seen"], self._now) < limit
         }
+
+
+def _type_key(check: str, name: str | None, severity: str) -> str:
+    return f"{check}/{name or ''}/{severity}"
 
 
 def _incident_key(check: str, name: str | None) -> str:
@@ -187,22 +187,3 @@ def _incident_key(check: str, name: str | None) -> str:
 
 def _reason(finding: Finding) -> str:
     return f": {finding.reason}" if finding.reason else ""
-
-
-def _number(table: dict[str, Any], name: str, default: float) -> float:
-    value = table.get(name)
-    return float(value) if isinstance(value, (int, float)) else default
-
-
-def _table(state: dict[str, Any], name: str) -> dict[str, Any]:
-    value = state.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _tables(state: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
-    return {str(key): value for key, value in _table(state, name).items() if isinstance(value, dict)}
-
-
-def _list(state: dict[str, Any], name: str) -> list[Any]:
-    value = state.get(name)
-    return value if isinstance(value, list) else []

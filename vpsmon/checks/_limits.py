@@ -24,7 +24,8 @@ def judge_above(value: float, warning: float, critical: float) -> Judgement:
         return Judgement("critical", False, critical)
     if value > warning:
         return Judgement("warning", False, warning)
-    return Judgement("ok", value <= min(warning, critical) * (1 - CLEAR_MARGIN), warning)
+    edge = min(warning, critical)
+    return Judgement("ok", value <= edge - edge * CLEAR_MARGIN, warning)
 
 
 def judge_below(value: float, warning: float, critical: float) -> Judgement:
@@ -33,4 +34,5 @@ def judge_below(value: float, warning: float, critical: float) -> Judgement:
         return Judgement("critical", False, critical)
     if value < warning:
         return Judgement("warning", False, warning)
-    return Judgement("ok", value >= max(warning, critical) * (1 + CLEAR_MARGIN), warning)
+    edge = max(warning, critical)
+    return Judgement("ok", value >= edge + edge * CLEAR_MARGIN, warning)

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Bootstrap of vpsmon: makes .venv beside this file, installs the project into it, and runs it.
+
+Standard library only. An older Python than the project needs must still be able to parse this file, so that it can say
+so: no match, no walrus.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+if sys.version_info < (3, 10):
+    sys.exit("install.py: vpsmon needs Python 3.10 or newer; {} is {}.{}".format(sys.executable, *sys.version_info[:2]))
+
+USAGE = """\
+usage: python3 install.py --try
+
+  --try   try vpsmon from this folder: makes .venv here, installs vpsmon into it and prints one pass of all checks;
+          needs no root and no configuration, changes nothing outside this folder
+"""
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+# What decides how the environment looks. Code is not among it: the editable install runs it from here.
+INPUT_FILES = ("pyproject.toml", "setup.py")
+# Resolved, so that install.py run by .venv/bin/python does not build the environment upon itself.
+BASE_PYTHON = os.path.realpath(sys.executable)
+APT_COMMAND = ["apt-get", "install", "-y", "python3-venv"]
+# What pip and venv print when they fail for a reason that one line can say.
+KNOWN_CAUSES = (
+    ("No space left on device", "no space left on the disk"),
+    ("Disk quota exceeded", "the disk quota is used up"),
+    ("WARNING: Retrying (Retry(", "the Python package index cannot be reached; is the network up?"),
+    ("ReadTimeoutError", "the Python package index stopped answering"),
+)
+
+
+class InstallError(Exception):
+    """What went wrong, in words for the user."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line and return the exit status; with --try, vpsmon takes this process over."""
+    if arguments == ["--try"]:
+        return guarded(try_out)
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0
+    print(USAGE, end="", file=sys.stderr)
+    return 2
+
+
+def guarded(action: Callable[..., None], *arguments: str) -> int:
+    """Run the action; an expected failure becomes one line on stderr and an exit status."""
+    try:
+        action(*arguments)
+    except InstallError as error:
+        say(str(error))
+        return 1
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; run it again to start over")
+        return 130
+    return 0
+
+
+def try_out() -> None:
+    """Make .venv and become `vpsmon monitor --once` in it, so that signals and the exit status need no passing on."""
+    make_environment()
+    os.execv(VENV / "bin" / "vpsmon", ["vpsmon", "monitor", "--once"])  # noqa: S606 - a shell would only be in the way
+
+
+def make_environment(extra: str = "") -> None:
+    """Make .venv with vpsmon and the named extra in it, unless it is there and up to date."""
+    lock = lock_folder()
+    try:
+        if not is_up_to_date(extra):
+            remake_environment(extra, lock)
+    finally:
+        os.close(lock)
+
+
+def lock_folder() -> int:
+    """Wait until no other process works on .venv; closing the descriptor returned unlocks it."""
+    descriptor = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("waiting for another installation in this folder")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def is_up_to_date(extra: str) -> bool:
+    """Whether .venv was finished, for this Python, in this place, from the project files as they are now."""
+    stamp = stamp_file(extra)
+    return stamp.is_file() and stamp.read_text() == stamp_text() and os.access(VENV / "bin" / "vpsmon", os.X_OK)
+
+
+def stamp_file(extra: str) -> Path:
+    return VENV / f"installed{extra and '-' + extra}"
+
+
+def stamp_text() -> str:
+    """The fingerprint of an environment; its path is in it because console scripts stop working when they are moved."""
+    digest = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INPUT_FILES))
+    return f"{BASE_PYTHON!a} {sys.version_info[:3]}\n{str(VENV)!a}\n{digest.hexdigest()}\n"
+
+
+def remake_environment(extra: str, lock: int) -> None:
+    """Make .venv from nothing; the stamps are written last, so that a killed run never looks finished."""
+    require_ensurepip()
+    empty_environment()
+    say(f"making {VENV} (about half a minute, this once)")
+    python = str(VENV / "bin" / "python")
+    # In two steps, because venv keeps to itself why its own call of ensurepip failed.
+    run_quietly([BASE_PYTHON, "-m", "venv", "--without-pip", str(VENV)], lock)
+    run_quietly([python, "-m", "ensurepip", "--default-pip"], lock)
+    project = f"{ROOT}[{extra}]" if extra else str(ROOT)
+    # Wheels only: a small server has no compiler, and psycopg2 without one fails in pages of noise.
+    pip_install = ["-m", "pip", "install", "--no-input", "--only-binary", ":all:", "--editable", project]
+    run_quietly([python, *pip_install], lock)
+    # An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start would do it again.
+    run_quietly([python, "-m", "compileall", "-q", str(ROOT / "vpsmon")], lock)
+    for stamp in {stamp_file(""), stamp_file(extra)}:
+        stamp.write_text(stamp_text())
+
+
+def empty_environment() -> None:
+    """Leave an empty .venv: a folder that cannot be written shows here, before anything slow."""
+    for stamp in VENV.glob("installed*"):
+        stamp.unlink()  # first, for a removal killed midway must not leave what looks finished
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    VENV.mkdir()
+
+
+def require_ensurepip() -> None:
+    """Debian and Ubuntu split ensurepip from Python, and `python3 -m venv` fails halfway without it."""
+    if has_ensurepip():
+        return
+    command = shlex.join(APT_COMMAND)
+    if os.geteuid() != 0:
+        raise InstallError(f"this Python cannot make virtual environments yet; run as root: {command}")
+    say(f"running {command}")
+    apt_install()
+    importlib.invalidate_caches()
+    if not has_ensurepip():
+        raise InstallError(f"{BASE_PYTHON} has no ensurepip although this succeeded: {command}")
+
+
+def has_ensurepip() -> bool:
+    """Whether it is really there: a folder that only kept its __pycache__ is found as well, but has no origin."""
+    spec = importlib.util.find_spec("ensurepip")
+    return spec is not None and spec.origin is not None
+
+
+def apt_install() -> None:
+    """Run the apt command; a machine that never fetched the package lists needs an update before."""
+    try:
+        run_quietly(APT_COMMAND)
+    except InstallError:
+        run_quietly(["apt-get", "update"])
+        run_quietly(APT_COMMAND)
+
+
+def run_quietly(command: list[str], *kept_descriptors: int) -> None:
+    """Run a command that asks nothing and prints nothing unless it fails.
+
+    It holds the lock as well: when install.py alone is killed, pip goes on, and the next run has to wait for it.
+    """
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        pass_fds=kept_descriptors,
+    )
+    if result.returncode != 0:
+        raise InstallError(failure_text(command, result.stdout))
+
+
+def failure_text(command: list[str], output: str) -> str:
+    """One line with the cause and the command; for an unknown cause, the end of what the command printed before it."""
+    failed = f"this command failed: {shlex.join(command)}"
+    for sign, cause in KNOWN_CAUSES:
+        if sign in output:
+            return f"{cause} - {failed}"
+    return "\n".join([failed, *(f"  {line}" for line in output.splitlines()[-20:])])
+
+
+def say(text: str) -> None:
+    """Everything install.py says goes to stderr: stdout belongs to vpsmon."""
+    print(f"install.py: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The fixtures that all tests share."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.command import Workdir
+from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
+from tests.kit.host import FakeMachine
+from tests.kit.telegram import FakeTelegram
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    """A Bot API server of this test's own."""
+    with FakeTelegram() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """One private Docker engine for the whole run, with the busybox image in it."""
+    if os.geteuid() != 0 or shutil.which("dockerd", path="/usr/sbin:/usr/bin") is None:
+        pytest.fail("a Docker engine of one's own needs root and dockerd (apt install docker.io)")
+    with docker_engine() as running:
+        import_busybox_image(running)
+        yield running
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Workdir:
+    """An empty folder to write a monitor.conf in and run vpsmon in."""
+    return Workdir(tmp_path)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    """A machine with 1 GB of memory and of swap, at rest, whose /proc the test can change."""
+    return FakeMachine(tmp_path / "proc")

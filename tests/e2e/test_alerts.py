@@ -1,0 +1,318 @@
+"""Alerts from the real command to a Bot API on loopback: rate limit, ends, outbox, refusals, secrets."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kit import telegram as bot_api
+from tests.kit.command import ConfigValue, Workdir, started_vpsmon
+from tests.kit.host import FakeMachine
+from tests.kit.telegram import FakeTelegram
+from vpsmon.config import load_config
+from vpsmon.passes import run_kernel_stage
+from vpsmon.rest_of_pass import run_rest_of_pass
+from vpsmon.state import StateDirectory
+
+QUIET: dict[str, ConfigValue] = {"DISK_WARNING_PCT": 100, "DISK_CRITICAL_PCT": 100}
+# Above any machine's memory, so that the check fires; DISK_* at 0 fires on every disk.
+SHORT: dict[str, ConfigValue] = {**QUIET, "MEMORY_CRITICAL_MB": 100_000_000}
+RATE_LIMIT_SECONDS = 2
+
+
+def configure(workdir: Workdir, telegram: FakeTelegram, **keys: ConfigValue) -> None:
+    destination: dict[str, ConfigValue] = {
+        "TELEGRAM_BOT_TOKEN": telegram.token,
+        "TELEGRAM_CHAT_ID": str(telegram.chat_id),
+        "TELEGRAM_API_BASE": telegram.url,
+    }
+    workdir.write_config(**{**destination, **QUIET, **keys})
+
+
+def run_pass(workdir: Workdir) -> subprocess.CompletedProcess[str]:
+    done = workdir.run("monitor", "--once")
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def read_outbox(workdir: Workdir) -> list[dict[str, object]]:
+    path = workdir.path / ".alerts/outbox.json"
+    entries = json.loads(path.read_text())["entries"] if path.exists() else []
+    assert isinstance(entries, list)
+    return entries
+
+
+def read_history(workdir: Workdir) -> str:
+    return (workdir.path / ".alerts/alert_history.log").read_text()
+
+
+def test_three_findings_are_one_message_then_silence_then_a_count(workdir: Workdir, telegram: FakeTelegram) -> None:
+    limits: dict[str, ConfigValue] = {
+        "MEMORY_CRITICAL_MB": 100_000_000,
+        "DISK_CRITICAL_PCT": 0,
+        "DISK_WARNING_PCT": 0,
+        "MEMORY_PRESSURE_WARNING": 0,
+    }
+    configure(workdir, telegram, **limits)
+    for _ in range(4):
+        run_pass(workdir)
+    (message,) = telegram.messages
+    for name in ("memory_available", "disk_usage", "memory_pressure"):
+        assert name in message.text
+    assert message.text.index("CRITICAL") < message.text.index("WARNING")
+    assert "largest: " in message.text
+    configure(workdir, telegram, **limits, ALERT_RATE_LIMIT_SEC=1)
+    time.sleep(1.1)
+    run_pass(workdir)
+    assert "3 more of these were held back" in telegram.messages[1].text
+    assert len(telegram.messages) == 2
+
+
+def test_a_rise_to_critical_goes_out_at_once_and_the_end_once_with_its_duration(
+    workdir: Workdir, telegram: FakeTelegram
+) -> None:
+    configure(workdir, telegram, MEMORY_WARNING_MB=100_000_000)
+    run_pass(workdir)
+    configure(workdir, telegram, **SHORT)
+    run_pass(workdir)
+    run_pass(workdir)
+    configure(workdir, telegram)
+    run_pass(workdir)
+    run_pass(workdir)
+    warning, critical, end = (message.text for message in telegram.messages)
+    assert "WARNING memory_available" in warning
+    assert "CRITICAL memory_available" in critical
+    assert re.search(r"OVER memory_available\nover after \d+ s: ", end)
+
+
+def test_an_hour_without_network_loses_nothing_and_keeps_order_and_time(
+    workdir: Workdir, telegram: FakeTelegram, machine: FakeMachine
+) -> None:
+    """The passes run in this process, on a simulated machine and clock; the messages go over real HTTP."""
+    configure(workdir, telegram, DISK_PATHS="")
+    config = load_config(str(workdir.path / "monitor.conf"), {})
+    machine.change("meminfo", "MemAvailable:", 10_000)
+    telegram.stop()
+    expected = []
+    for number in range(121):
+        if number == 120:
+            telegram.start()
+        host = machine.host()
+        state = StateDirectory(config.state_directory, host.wall_seconds)
+        if run_kernel_stage(host, config, state, with_alerts=True).notices:
+            expected.append(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(machine.wall_seconds)))
+        run_rest_of_pass(host, config, state)
+        machine.sleep(30)
+    assert len(expected) == 7
+    assert [re.search(r"\d{4}-\S+ \S+", message.text)[0] for message in telegram.messages] == expected  # type: ignore[index]
+    assert read_outbox(workdir) == []
+
+
+def test_an_alert_is_on_disk_before_the_first_attempt(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(bot_api.hang(30))
+    with started_vpsmon(["monitor", "--once"], cwd=workdir.path) as process:
+        deadline = time.monotonic() + 20
+        while not telegram.requests and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(read_outbox(workdir)) == 1
+        process.kill()
+    run_pass(workdir)
+    assert len(telegram.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        bot_api.server_error(),
+        bot_api.bad_gateway(),
+        bot_api.closed_connection(),
+        bot_api.redirect("http://127.0.0.1:9/elsewhere"),
+    ],
+    ids=["500", "502 with HTML", "connection closed", "redirect"],
+)
+def test_a_passing_fault_is_tried_again_by_the_next_pass(
+    workdir: Workdir, telegram: FakeTelegram, trouble: bot_api.Answer
+) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(trouble)
+    done = run_pass(workdir)
+    assert "1 message(s) wait in the outbox" in done.stderr
+    assert done.returncode == 0
+    run_pass(workdir)
+    assert len(telegram.messages) == 1
+    assert read_outbox(workdir) == []
+
+
+def test_too_many_requests_waits_as_long_as_telegram_asks(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(bot_api.too_many_requests(1))
+    run_pass(workdir)
+    first, second = telegram.requests
+    assert second.received_at - first.received_at >= 1
+    assert len(telegram.messages) == 1
+
+
+def test_a_long_wait_is_left_to_later_passes_and_is_kept(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(bot_api.too_many_requests(300))
+    run_pass(workdir)
+    run_pass(workdir)
+    assert len(telegram.requests) == 1
+    assert len(read_outbox(workdir)) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (bot_api.blocked(), "Forbidden: bot was blocked by the user"),
+        (bot_api.refusal(401, "Unauthorized"), "TELEGRAM_BOT_TOKEN is wrong"),
+        (bot_api.refusal(404, "Not Found"), "TELEGRAM_BOT_TOKEN is not a bot token"),
+        (bot_api.refusal(400, "Bad Request: chat not found"), "TELEGRAM_CHAT_ID is wrong"),
+        (bot_api.refusal(400, "Bad Request: message thread not found"), "TELEGRAM_THREAD_ID names no topic"),
+    ],
+    ids=["403", "401", "404", "chat", "thread"],
+)
+def test_a_permanent_refusal_is_said_once_and_the_alert_stays_in_the_history(
+    workdir: Workdir, telegram: FakeTelegram, answer: bot_api.Answer, words: str
+) -> None:
+    configure(workdir, telegram, **SHORT, ALERT_RATE_LIMIT_SEC=0)
+    telegram.always = answer
+    assert words in run_pass(workdir).stderr
+    assert words not in run_pass(workdir).stderr
+    assert read_outbox(workdir) == []
+    assert read_history(workdir).count("CRITICAL memory_available") == 2
+    telegram.always = None
+    run_pass(workdir)
+    assert len(telegram.messages) == 1
+
+
+def test_markup_that_telegram_rejects_is_sent_again_as_plain_text(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(bot_api.refusal(400, "Bad Request: can't parse entities: Unexpected end tag at byte offset 5"))
+    run_pass(workdir)
+    (message,) = telegram.messages
+    assert "parse_mode" not in message.request.parameters
+    assert "memory_available" in message.text
+    assert "<b>" not in message.text
+
+
+def test_a_group_that_became_a_supergroup_is_followed_and_remembered(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT, ALERT_RATE_LIMIT_SEC=0)
+    telegram.migrate(telegram.chat_id, -1009999)
+    assert "set TELEGRAM_CHAT_ID to -1009999" in run_pass(workdir).stderr
+    run_pass(workdir)
+    assert [message.chat_id for message in telegram.messages] == [-1009999, -1009999]
+    assert len(telegram.requests) == 3
+
+
+def test_a_topic_of_a_group_gets_the_message(workdir: Workdir, telegram: FakeTelegram) -> None:
+    telegram.threads.add(42)
+    configure(workdir, telegram, **SHORT, TELEGRAM_THREAD_ID="42")
+    run_pass(workdir)
+    assert telegram.messages[0].thread_id == 42
+
+
+def test_hostile_names_arrive_as_text(workdir: Workdir, telegram: FakeTelegram) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short_path:
+        folder = Path(short_path, "</b><a href='x'>&amp;\n\x1b[2J")
+        folder.mkdir(parents=True)
+        configure(workdir, telegram, DISK_PATHS=str(folder), DISK_CRITICAL_PCT=0, DISK_WARNING_PCT=0)
+        done = run_pass(workdir)
+    (message,) = telegram.messages
+    assert message.request.parameters["parse_mode"] == "HTML"
+    assert "</b><a href='x'>&amp;??[2J" in message.text
+    assert "\x1b" not in done.stdout
+
+
+def test_a_message_that_is_too_long_arrives_in_parts(workdir: Workdir, telegram: FakeTelegram) -> None:
+    paths = []
+    for number in range(60):
+        path = workdir.path / f"disk-{number:02d}-{'é&' * 40}"
+        path.mkdir()
+        paths.append(str(path))
+    configure(workdir, telegram, DISK_PATHS=",".join(paths), DISK_CRITICAL_PCT=0, DISK_WARNING_PCT=0)
+    run_pass(workdir)
+    assert len(telegram.messages) > 1
+    text = "\n".join(message.text for message in telegram.messages)
+    assert all(f"disk-{number:02d}" in text or "…" in text for number in range(60))
+    assert text.count("CRITICAL disk_usage") == 60
+
+
+def test_without_a_token_alerts_go_to_log_and_history_and_the_setup_is_explained_once(workdir: Workdir) -> None:
+    workdir.write_config(**SHORT)
+    done = run_pass(workdir)
+    assert done.stderr.count("TELEGRAM_BOT_TOKEN") == 1
+    assert "vpsmon: critical: memory_available: " in done.stderr
+    assert "CRITICAL memory_available" in read_history(workdir)
+    assert not (workdir.path / ".alerts/outbox.json").exists()
+
+
+def test_the_heartbeat_is_sent_after_each_good_pass_only(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, HEARTBEAT_URL=f"{telegram.url}/ping/abc")
+    done = run_pass(workdir)
+    assert [(request.verb, request.path) for request in telegram.requests] == [("GET", "/ping/abc")]
+    assert "HEARTBEAT_URL answered with HTTP status 404" in done.stderr
+    (workdir.path / ".alerts").rename(workdir.path / "away")
+    (workdir.path / ".alerts").write_text("in the way")
+    assert workdir.run("monitor", "--once").returncode == 1
+    assert len(telegram.requests) == 1
+
+
+def test_the_token_is_nowhere_but_in_the_configuration(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT, ALERT_RATE_LIMIT_SEC=0)
+    outputs = []
+    for trouble in (bot_api.blocked(), bot_api.server_error(), bot_api.closed_connection(), None):
+        if trouble:
+            telegram.script(trouble)
+        done = run_pass(workdir)
+        outputs.append(done.stdout + done.stderr)
+    telegram.stop()
+    done = run_pass(workdir)
+    outputs.append(done.stdout + done.stderr)
+    telegram.start()
+    telegram.script(bot_api.hang(30))
+    with started_vpsmon(["monitor", "--interval", "1"], cwd=workdir.path) as process:
+        deadline = time.monotonic() + 20
+        while len(telegram.requests) < 6 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        outputs.append(subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout)
+        process.terminate()
+        outputs += process.communicate(timeout=20)
+    secret = telegram.token.partition(":")[2]
+    assert not any(secret in output for output in outputs)
+    holders = [path for path in workdir.path.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
+    assert holders == [workdir.path / "monitor.conf"]
+
+
+def test_a_message_reads_as_in_the_readme(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    run_pass(workdir)
+    (message,) = telegram.messages
+    host = re.escape(os.uname().nodename.split(".")[0])
+    pattern = rf"""{host} · \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \S+
+🔴 CRITICAL memory_available
+.* memory available, critical below .*; largest: .*
+→ .*
+id [0-9a-f]{{8}}"""
+    assert re.fullmatch(pattern, html.unescape(message.text))
+
+
+def test_two_passes_at_once_send_an_alert_once(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT)
+    telegram.script(bot_api.Answer(wait_seconds=0.5))
+    with (
+        started_vpsmon(["monitor", "--once"], cwd=workdir.path) as first,
+        started_vpsmon(["monitor", "--once"], cwd=workdir.path) as second,
+    ):
+        assert (first.wait(30), second.wait(30)) == (0, 0)
+    assert len(telegram.messages) == 1
+    assert Path(workdir.path, ".alerts/outbox.json").exists()

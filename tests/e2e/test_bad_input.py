@@ -1,0 +1,183 @@
+"""What goes wrong around the real command: one clear line each, no traceback, and the other checks go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.command import Workdir, clean_environment, vpsmon_path
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def run_in_namespace(workdir: Workdir, preparation: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run vpsmon where the shell commands of the preparation have changed what is mounted, for it alone."""
+    command = f"{preparation} && exec {shlex.join([str(vpsmon_path()), *words])}"
+    return subprocess.run(
+        ["unshare", "--mount", "--propagation=private", "sh", "-ec", command],
+        cwd=workdir.path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def rows_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    assert "Traceback" not in done.stderr
+    return {row["check"]: row for row in json.loads(done.stdout)["checks"]}
+
+
+def hide(path: str, text: str) -> str:
+    """Return the shell commands that put a file with this text over a file of /proc or /dev."""
+    return f"printf %s {shlex.quote(text)} > replacement && mount --bind replacement {path}"
+
+
+@pytest.mark.parametrize(
+    ("preparation", "check", "status", "words"),
+    [
+        (hide("/proc/pressure/memory", "rubbish"), "memory_pressure", "unknown", "not in the kernel's format"),
+        ("mount -t tmpfs none /proc/pressure", "memory_pressure", "skipped", "psi=1"),
+        (hide("/proc/meminfo", ""), "memory_available", "unknown", "/proc/meminfo holds no counters"),
+        (hide("/proc/meminfo", "MemTotal: 5 kB\n"), "memory_available", "unknown", "no line MemAvailable"),
+        (hide("/proc/vmstat", "\1\2\3"), "swap_in", "unknown", "/proc/vmstat holds no counters"),
+        (hide("/proc/vmstat", "nr_free_pages 5\n"), "swap_out", "unknown", "no line pswpin"),
+        (hide("/proc/vmstat", "pswpin 5\npswpout 5\n"), "file_refaults", "skipped", "3.15"),
+    ],
+    ids=["rubbish in PSI", "no PSI", "empty meminfo", "half a meminfo", "rubbish in vmstat", "half a vmstat", "old kernel"],
+)
+def test_a_broken_proc_file_costs_its_own_rows_only(
+    workdir: Workdir, preparation: str, check: str, status: str, words: str
+) -> None:
+    done = run_in_namespace(workdir, preparation, "monitor", "--once", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(done)
+    assert rows[check]["status"] == status
+    assert words in rows[check]["reason"]
+    assert rows["disk_usage"]["status"] in ("ok", "warning", "critical")
+
+
+def test_without_the_kernel_log_the_other_checks_go_on(workdir: Workdir) -> None:
+    preparation = "mount -t tmpfs none /dev && touch /dev/null && printf '#!/bin/sh\nexit 1' > dmesg && chmod +x dmesg"
+    preparation += " && PATH=$PWD:$PATH"
+    rows = rows_of(run_in_namespace(workdir, preparation, "monitor", "--once", "--json"))
+    assert "CAP_SYSLOG" in rows["oom_kills"]["reason"]
+    assert rows["memory_available"]["status"] in ("ok", "warning", "critical")
+
+
+def test_when_nothing_can_be_read_the_command_has_failed(workdir: Workdir) -> None:
+    workdir.write_config(DISK_PATHS="/no/such/path")
+    done = run_in_namespace(workdir, "mount -t tmpfs none /proc", "monitor", "--once", "--json")
+    assert done.returncode == 1
+    assert {row["status"] for row in rows_of(done).values()} <= {"unknown", "skipped"}
+
+
+@contextmanager
+def world_readable(path: Path) -> Iterator[None]:
+    """Let any user reach a folder of pytest's, which are closed to all but root."""
+    modes = {folder: folder.stat().st_mode for folder in [path, *path.parents] if folder != Path("/")}
+    for folder in modes:
+        folder.chmod(modes[folder] | 0o055)
+    try:
+        yield
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+
+
+def run_as_nobody(workdir: Workdir, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*NOBODY, str(vpsmon_path()), *words]
+    return subprocess.run(
+        command, cwd=workdir.path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_another_user_without_rights_sees_what_is_open_and_is_told_the_rest(workdir: Workdir) -> None:
+    os.chown(workdir.path, 65534, 65534)
+    with world_readable(workdir.path):
+        done = run_as_nobody(workdir, "monitor", "--once", "--json")
+    rows = rows_of(done)
+    assert done.returncode == 0, done.stderr
+    assert rows["memory_available"]["status"] in ("ok", "warning", "critical")
+
+
+def test_a_state_directory_of_somebody_else_is_one_line(workdir: Workdir) -> None:
+    with world_readable(workdir.path):
+        done = run_as_nobody(workdir, "monitor", "--once")
+    assert done.returncode == 1
+    assert "Permission denied: run as its owner or with sudo, or set STATE_DIR" in done.stderr
+    assert "memory_available" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_that_may_not_be_read_is_one_line(workdir: Workdir) -> None:
+    workdir.write_config(DISK_WARNING_PCT=70)
+    with world_readable(workdir.path):
+        done = run_as_nobody(workdir, "monitor", "--once")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "user id 65534 may not read it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("preparation", "words"),
+    [
+        ("mkdir .alerts && mount -t tmpfs -o size=4k,mode=700 none .alerts && head -c 4096 /dev/zero > .alerts/x", "df -h"),
+        ("mkdir .alerts && mount -t tmpfs -o ro none .alerts", "remount it writable, or set STATE_DIR"),
+        ("touch .alerts", "Not a directory"),
+        ("ln -s /nowhere/at/all .alerts", "state in"),
+    ],
+    ids=["full disk", "read-only", "a file in its place", "a dangling link"],
+)
+def test_a_state_directory_that_cannot_be_written_is_one_line_and_the_checks_go_on(
+    workdir: Workdir, preparation: str, words: str
+) -> None:
+    done = run_in_namespace(workdir, preparation, "monitor", "--once")
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("vpsmon: error")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert "Traceback" not in done.stderr
+    assert "memory_available" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["pass_state.json", "alert_state.json", "outbox.json", "commit.json"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\x00garbage", b"[1]", b'{"schema": 1, "types": 5, "entries": 7, "with_alerts": []}'],
+    ids=["empty", "cut", "binary", "list", "other form"],
+)
+def test_corrupt_state_is_survived(workdir: Workdir, name: str, content: bytes) -> None:
+    workdir.write_config(MEMORY_CRITICAL_MB=100_000_000)
+    workdir.run("monitor", "--once")
+    (workdir.path / ".alerts" / name).write_bytes(content)
+    for _ in range(2):
+        done = workdir.run("monitor", "--once")
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    assert done.stderr.count("unreadable") == 0
+
+
+def test_a_configuration_with_faults_starts_nothing(workdir: Workdir) -> None:
+    (workdir.path / "monitor.conf").write_text("MEMORY_WARNIN_MB=5\nWAHA_CONTAINER=waha\n")
+    done = workdir.run("monitor", "--once")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 2
+    assert not (workdir.path / ".alerts").exists()
+
+
+@pytest.mark.parametrize("words", [["--config", "/no/such/file"], ["--config", "/"]])
+def test_a_configuration_that_is_none_is_one_line(workdir: Workdir, words: list[str]) -> None:
+    done = workdir.run(*words, "monitor", "--once")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1

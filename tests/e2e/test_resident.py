@@ -1,0 +1,199 @@
+"""`vpsmon monitor` as a resident process: signals, reload, systemd's protocol, and what it leaves to a child."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit import telegram as bot_api
+from tests.kit.command import ConfigValue, Workdir, started_vpsmon
+from tests.kit.kernel import wait_until
+from tests.kit.telegram import FakeTelegram
+
+SHORT: dict[str, ConfigValue] = {
+    "DISK_WARNING_PCT": 100,
+    "DISK_CRITICAL_PCT": 100,
+    "MEMORY_CRITICAL_MB": 100_000_000,
+}
+PATIENCE_SECONDS = 20.0
+
+
+@contextmanager
+def resident(workdir: Workdir, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    with started_vpsmon(["monitor", *options], env=variables, cwd=workdir.path) as process:
+        yield process
+
+
+def await_pass(workdir: Workdir) -> None:
+    """Wait until a pass has been remembered."""
+    wait_until((workdir.path / ".alerts/pass_state.json").exists, PATIENCE_SECONDS, "a first pass")
+
+
+def last_pass_seconds(workdir: Workdir) -> float:
+    state = json.loads((workdir.path / ".alerts/pass_state.json").read_text())
+    return float(state["with_alerts"]["vpsmon.checks.refaults"]["monotonic_seconds"])
+
+
+def await_another_pass(workdir: Workdir, after_seconds: float) -> None:
+    wait_until(lambda: last_pass_seconds(workdir) > after_seconds, PATIENCE_SECONDS, "another pass")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_cleanly_on_a_signal(workdir: Workdir, number: signal.Signals) -> None:
+    with resident(workdir, "--interval", "3600") as process:
+        await_pass(workdir)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_it_stops_at_once_while_a_message_hangs_and_loses_nothing(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(
+        TELEGRAM_BOT_TOKEN=telegram.token,
+        TELEGRAM_CHAT_ID=str(telegram.chat_id),
+        TELEGRAM_API_BASE=telegram.url,
+        **SHORT,
+    )
+    telegram.script(bot_api.hang(60))
+    with resident(workdir, "--interval", "3600") as process:
+        wait_until(lambda: len(telegram.requests) == 1, PATIENCE_SECONDS, "an attempt to send")
+        process.terminate()
+        # Far less than the 60 s for which the message hangs.
+        process.wait(timeout=10)
+        wait_until(lambda: not children_of(process.pid), PATIENCE_SECONDS, "the child's end")
+    workdir.run("monitor", "--once")
+    assert len(telegram.messages) == 1
+
+
+def children_of(process_id: int) -> list[str]:
+    found = subprocess.run(["pgrep", "-P", str(process_id)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(
+        TELEGRAM_BOT_TOKEN=telegram.token,
+        TELEGRAM_CHAT_ID=str(telegram.chat_id),
+        TELEGRAM_API_BASE=telegram.url,
+        **SHORT,
+    )
+    telegram.script(bot_api.hang(60))
+    with resident(workdir, "--interval", "0.3"):
+        wait_until(lambda: len(telegram.requests) == 1, PATIENCE_SECONDS, "an attempt to send")
+        for _ in range(3):
+            await_another_pass(workdir, last_pass_seconds(workdir))
+        assert len(telegram.requests) == 1
+
+
+def test_a_hangup_reads_the_configuration_again(workdir: Workdir) -> None:
+    workdir.write_config(DISK_WARNING_PCT=100, DISK_CRITICAL_PCT=100)
+    history = workdir.path / ".alerts/alert_history.log"
+    with resident(workdir, "--interval", "3600") as process:
+        await_pass(workdir)
+        workdir.write_config(**SHORT)
+        process.send_signal(signal.SIGHUP)
+        wait_until(history.exists, PATIENCE_SECONDS, "an alert by the new limit")
+        process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert "configuration read again" in errors
+    assert "CRITICAL memory_available" in history.read_text()
+
+
+def test_a_broken_configuration_keeps_the_one_before_and_says_why(workdir: Workdir) -> None:
+    workdir.write_config(**SHORT)
+    with resident(workdir, "--interval", "3600") as process:
+        await_pass(workdir)
+        before = last_pass_seconds(workdir)
+        (workdir.path / "monitor.conf").write_text("DISK_WARNIN_PCT=1")
+        process.send_signal(signal.SIGHUP)
+        await_another_pass(workdir, before)
+        process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert "did you mean DISK_WARNING_PCT?" in errors
+    assert "going on with the one before" in errors
+    assert process.returncode == 0
+
+
+def test_a_broken_configuration_at_the_start_ends_it(workdir: Workdir) -> None:
+    (workdir.path / "monitor.conf").write_text("DISK_WARNIN_PCT=1")
+    done = workdir.run("monitor")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+
+
+def test_it_speaks_systemd_s_protocol(workdir: Workdir) -> None:
+    address = str(workdir.path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(PATIENCE_SECONDS)
+        variables = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
+        with resident(workdir, "--interval", "3600", **variables) as process:
+            messages = receive_until(listener, lambda seen: seen.count("WATCHDOG=1") >= 4)
+            process.send_signal(signal.SIGHUP)
+            messages += receive_until(listener, lambda seen: "RELOADING=1" in seen)
+            process.terminate()
+            messages += receive_until(listener, lambda seen: "STOPPING=1" in seen)
+    assert messages[0] == "READY=1"
+    assert any(re.fullmatch(r"STATUS=(ok|warning|critical); last pass \d\d:\d\d:\d\d", line) for line in messages)
+
+
+def receive_until(listener: socket.socket, is_enough: Callable[[list[str]], bool]) -> list[str]:
+    lines: list[str] = []
+    while not is_enough(lines):
+        lines += listener.recv(4096).decode().splitlines()
+    return lines
+
+
+def test_a_watchdog_meant_for_another_process_is_ignored(workdir: Workdir) -> None:
+    address = str(workdir.path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(2)
+        variables = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
+        with resident(workdir, "--interval", "3600", **variables):
+            receive_until(listener, lambda seen: "WATCHDOG=1" in seen)
+            with pytest.raises(TimeoutError):
+                listener.recv(4096)
+
+
+def test_a_kill_leaves_a_state_that_the_next_run_uses(workdir: Workdir) -> None:
+    workdir.write_config(**SHORT)
+    with resident(workdir, "--interval", "0.1") as process:
+        await_pass(workdir)
+        time.sleep(0.5)
+        process.kill()
+        process.wait(timeout=PATIENCE_SECONDS)
+    done = workdir.run("monitor", "--once")
+    assert done.returncode == 0
+    assert "unreadable" not in done.stderr
+    assert (workdir.path / ".alerts/alert_history.log").read_text().count("CRITICAL memory_available") == 1
+
+
+def test_it_holds_no_more_files_and_memory_after_many_passes(workdir: Workdir) -> None:
+    with resident(workdir, "--interval", "0.1") as process:
+        await_pass(workdir)
+        time.sleep(1)
+        files, memory_kb = count_files(process.pid), resident_kb(process.pid)
+        time.sleep(4)
+        assert count_files(process.pid) == files
+        assert resident_kb(process.pid) - memory_kb < 512
+
+
+def count_files(process_id: int) -> int:
+    return len(os.listdir(f"/proc/{process_id}/fd"))
+
+
+def resident_kb(process_id: int) -> int:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
