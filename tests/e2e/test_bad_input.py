@@ -53,7 +53,7 @@ def hide(path: str, text: str) -> str:
         (hide("/proc/vmstat", "nr_free_pages 5\n"), "swap_out", "unknown", "no line pswpin"),
         (hide("/proc/vmstat", "pswpin 5\npswpout 5\n"), "file_refaults", "skipped", "3.15"),
     ],
-    ids=["rubbish in PSI", "no PSI", "empty meminfo", "half a meminfo", "rubbish in vmstat", "half a vmstat", "old kernel"],
+    ids=["PSI rubbish", "no PSI", "empty meminfo", "half a meminfo", "vmstat rubbish", "half a vmstat", "old kernel"],
 )
 def test_a_broken_proc_file_costs_its_own_rows_only(
     workdir: Workdir, preparation: str, check: str, status: str, words: str
@@ -131,7 +131,7 @@ def test_a_configuration_that_may_not_be_read_is_one_line(workdir: Workdir) -> N
 @pytest.mark.parametrize(
     ("preparation", "words"),
     [
-        ("mkdir .alerts && mount -t tmpfs -o size=4k,mode=700 none .alerts && head -c 4096 /dev/zero > .alerts/x", "df -h"),
+        ("mkdir .alerts && mount -t tmpfs -o size=4k none .alerts && head -c 4096 /dev/zero > .alerts/x", "df -h"),
         ("mkdir .alerts && mount -t tmpfs -o ro none .alerts", "remount it writable, or set STATE_DIR"),
         ("touch .alerts", "Not a directory"),
         ("ln -s /nowhere/at/all .alerts", "state in"),

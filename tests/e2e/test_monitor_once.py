@@ -155,8 +155,9 @@ def run_on_terminal(workdir: Workdir, environment: dict[str, str]) -> str:
     """Return what vpsmon prints when its output is a terminal."""
     ours, theirs = pty.openpty()
     variables = {"PATH": os.environ["PATH"], "TERM": "xterm", **environment}
-    command = [vpsmon_path(), "monitor", "--once"]
-    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, cwd=workdir.path, env=variables) as process:
+    command = [str(vpsmon_path()), "monitor", "--once"]
+    errors = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=theirs, stderr=errors, cwd=workdir.path, env=variables) as process:
         os.close(theirs)
         output = b""
         while True:

@@ -41,7 +41,7 @@ def await_pass(workdir: Workdir) -> None:
 
 def last_pass_seconds(workdir: Workdir) -> float:
     state = json.loads((workdir.path / ".alerts/pass_state.json").read_text())
-    return float(state["with_alerts"]["vpsmon.checks.refaults"]["monotonic_seconds"])
+    return float(state["with_alerts"]["vpsmon.checks.kernel.refaults"]["monotonic_seconds"])
 
 
 def await_another_pass(workdir: Workdir, after_seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kit.host import FakeMachine
-from vpsmon.checks import disk, memory, pressure, refaults, swap
+from vpsmon.checks.kernel import disk, memory, pressure, refaults, swap
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
 from vpsmon.host import DiskSpace
 from vpsmon.proc import PAGE_BYTES

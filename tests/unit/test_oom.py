@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
-from vpsmon.checks import oom
+from vpsmon.checks.kernel import oom
 from vpsmon.findings import Event, Finding, Previous
 from vpsmon.kernel_log import OomKill, find_kills, parse_dmesg, parse_kmsg
 from vpsmon.settings import DEFAULTS
@@ -22,10 +22,10 @@ CGROUP_KILL = [
 ]
 # Captured on Debian 12, Linux 6.1, cgroup v2, a 1 GB machine: the machine itself ran out of memory.
 MACHINE_KILL = [
-    "6,604,150164600,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=redis-server.service,mems_allowed=0,"
-    "global_oom,task_memcg=/system.slice/ssh.service,task=python3,pid=932,uid=0\n",
-    "3,605,150164642,-;Out of memory: Killed process 932 (python3) total-vm:1447496kB, anon-rss:792136kB, file-rss:4kB, "
-    "shmem-rss:0kB, UID:0 pgtables:2404kB oom_score_adj:0\n",
+    "6,604,150164600,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=redis-server.service,"
+    "mems_allowed=0,global_oom,task_memcg=/system.slice/ssh.service,task=python3,pid=932,uid=0\n",
+    "3,605,150164642,-;Out of memory: Killed process 932 (python3) total-vm:1447496kB, anon-rss:792136kB, "
+    "file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:2404kB oom_score_adj:0\n",
 ]
 
 
@@ -72,7 +72,9 @@ def test_a_line_that_a_program_wrote_into_the_log_is_not_the_kernel_s() -> None:
     assert kills_in(forged) == []
 
 
-@pytest.mark.parametrize("record", ["", "garbage", "3,x,5,-;Killed process", ";", "3,1,1,-;Out of memory: Killed process"])
+@pytest.mark.parametrize(
+    "record", ["", "garbage", "3,x,5,-;Killed process", ";", "3,1,1,-;Out of memory: Killed process"]
+)
 def test_records_of_another_form_are_passed_over(record: str) -> None:
     assert kills_in(record) == []
 

@@ -93,12 +93,12 @@ class Ledger:
         if self._is_held(finding, severity):
             record["suppressed"] += 1
             return []
+        message = finding.message
+        if incident["is_told"]:
+            message += f" (for {format_duration(self._now - min(incident['since'], self._now))})"
         incident["is_told"] = True
         suppressed = record["suppressed"]
         record.update(told=self._now, suppressed=0)
-        message = finding.message
-        if suppressed:
-            message += f" (for {format_duration(self._now - min(incident['since'], self._now))})"
         return [Notice(severity, finding.check, finding.object, message, finding.advice, self._now, suppressed)]
 
     def _is_held(self, finding: Finding, severity: Severity) -> bool:

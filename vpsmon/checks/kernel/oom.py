@@ -18,7 +18,6 @@ from vpsmon.text import clean, format_bytes
 if TYPE_CHECKING:
     from vpsmon.kernel_log import OomKill
 
-STAGE = "kernel"
 ROWS = {"oom_kills": "count"}
 # A new boot starts a new log: all of its kills happened since the previous pass.
 KEEPS_ACROSS_BOOTS = True

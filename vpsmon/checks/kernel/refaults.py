@@ -18,7 +18,6 @@ from vpsmon.host import Host
 from vpsmon.proc import read_counters
 from vpsmon.settings import Settings
 
-STAGE = "kernel"
 ROWS = {"file_refaults": "kB/s"}
 _COUNTERS = ("workingset_refault_file", "workingset_refault")
 

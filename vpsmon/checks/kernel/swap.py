@@ -17,7 +17,6 @@ from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
-STAGE = "kernel"
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 _MEGABYTE = 1024 * 1024
 # A swap smaller than the limits would fill up unseen; this full it is worth a word whatever its size.

@@ -13,7 +13,6 @@ from vpsmon.host import DiskSpace, Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 
-STAGE = "kernel"
 ROWS = {"disk_usage": "percent"}
 
 

@@ -14,7 +14,6 @@ from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
-STAGE = "kernel"
 ROWS = {"memory_available": "bytes"}
 _MEGABYTE = 1024 * 1024
 

@@ -15,7 +15,6 @@ from vpsmon.host import Host
 from vpsmon.proc import read_memory_pressure
 from vpsmon.settings import Settings
 
-STAGE = "kernel"
 ROWS = {"memory_pressure": "score"}
 # The kernel samples pressure every 2 seconds: over less time a single stall looks like a permanent one.
 _SHORTEST_SPAN_SECONDS = 2.0

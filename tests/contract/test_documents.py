@@ -1,0 +1,98 @@
+"""README and monitor.conf say what the code does: tables, keys and commands are compared with it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import click
+import tomli
+
+from tests.kit.command import Workdir
+from vpsmon.checks import load_checks
+from vpsmon.cli import main
+from vpsmon.settings import DEFAULTS, KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Only these modules may reach outside the process.
+DOORS = {"host.py"}
+
+
+def read_keys(text: str) -> dict[str, object]:
+    """Return the keys of a monitor.conf as if every line of the form `#KEY=value` were in force."""
+    return tomli.loads(re.sub(r"(?m)^#(?=[A-Z0-9_]+=)", "", text))
+
+
+def test_monitor_conf_holds_every_key_with_its_default() -> None:
+    keys = read_keys((ROOT / "monitor.conf").read_text(encoding="utf-8"))
+    defaults = DEFAULTS._asdict()
+    assert keys == {key: ",".join(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+
+
+def test_every_key_of_monitor_conf_has_a_comment_above_its_group() -> None:
+    blocks = re.split(r"(?m)^# ---.*$", (ROOT / "monitor.conf").read_text(encoding="utf-8"))
+    for block in blocks[1:]:
+        first = next(line for line in block.splitlines() if line)
+        assert re.match(r"# \S", first), first
+
+
+def test_the_table_of_checks_is_that_of_the_code() -> None:
+    rows = re.findall(r"(?m)^\| `([a-z_0-9]+)` \| ([^|]+?) \|", README.partition("## What is checked")[2])
+    code = {name: unit for check in load_checks("kernel") for name, unit in check.ROWS.items()}
+    assert {name: unit.split()[0] for name, unit in rows} == code
+
+
+def test_every_key_named_in_the_readme_exists_and_every_default_is_right() -> None:
+    for key, default in re.findall(r"`([A-Z][A-Z0-9_]+)` \((\d+)\)", README):
+        assert getattr(DEFAULTS, key) == float(default), key
+    names = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", README))
+    assert names <= KINDS.keys() | {"VPSMON_CONFIG"}
+
+
+def test_every_command_is_in_the_readme_and_has_help() -> None:
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.help
+        assert f"`vpsmon {name}" in README
+
+
+def test_every_command_of_the_readme_runs(workdir: Workdir) -> None:
+    commands = re.findall(r"(?m)^\| `vpsmon ([^`]+)` \|", README)
+    assert len(commands) >= 5
+    for command in commands:
+        words = shlex.split(command)
+        if words == ["monitor"]:
+            continue  # runs until it is stopped: tests/e2e/test_resident.py
+        done = workdir.run(*words)
+        assert done.returncode in (0, 3), (command, done.stderr)
+
+
+def imported_modules(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def test_only_the_door_reaches_outside() -> None:
+    for path in (ROOT / "vpsmon").rglob("*.py"):
+        outside = imported_modules(path) & {"subprocess", "urllib.request", "http.client"}
+        assert not outside or path.name in DOORS, (path, outside)
+
+
+def test_no_check_imports_another() -> None:
+    for path in (ROOT / "vpsmon/checks").rglob("[a-z]*.py"):
+        others = {name for name in imported_modules(path) if re.match(r"vpsmon\.checks\.\w+\.[a-z]", name)}
+        assert not others, (path, others)
+
+
+def test_every_check_module_has_the_shape() -> None:
+    for check in load_checks("kernel"):
+        assert check.ROWS
+        assert all(callable(getattr(check, name)) for name in ("read", "judge"))
+        assert check.read.__doc__
+        assert check.judge.__doc__
