@@ -15,7 +15,10 @@ def main() -> None:
     if words[:2] == ["monitor", "--once"] and set(words[2:]) <= {"--json", "--no-alerts"}:
         from vpsmon.foreground import run_once
 
-        sys.exit(run_once(None, "--json" in words, "--no-alerts" not in words, None))
+        try:
+            sys.exit(run_once(None, "--json" in words, "--no-alerts" not in words, None))
+        except KeyboardInterrupt:
+            sys.exit(130)
     from vpsmon.cli import main as run_command_line
 
     run_command_line()

@@ -10,8 +10,8 @@ from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.output import format_json, format_table, print_text, wants_colour
 from vpsmon.pass_log import SETUP_HINT, report_problems
-from vpsmon.passes import run_kernel_stage
-from vpsmon.rest_of_pass import is_needed, run_rest_of_pass
+from vpsmon.passes import PassContext, StageResult, run_kernel_stage
+from vpsmon.rest_of_pass import run_rest_of_pass
 from vpsmon.state import StateDirectory, StateError
 
 EXIT_FAILED = 1
@@ -36,30 +36,31 @@ def run_once(config_file: str | None, as_json: bool, with_alerts: bool, fail_on:
     config = load_or_explain(config_file)
     if config is None:
         return EXIT_FAILED
-    host = Host()
-    state = StateDirectory(config.state_directory)
-    started = host.monotonic_seconds()
-    result = run_kernel_stage(host, config, state, with_alerts)
-    duration_seconds = host.monotonic_seconds() - started
+    context = PassContext(Host(), config, StateDirectory(config.state_directory), with_alerts)
+    started = context.host.monotonic_seconds()
+    kernel = run_kernel_stage(context)
+    stack = _run_rest(context, kernel)
+    findings = kernel.findings + stack.findings
+    duration_seconds = context.host.monotonic_seconds() - started
     if as_json:
-        print_text(format_json(host.name, host.wall_seconds(), duration_seconds, result.findings))
+        print_text(format_json(context.host.name, context.host.wall_seconds(), duration_seconds, findings))
     else:
-        print_text(format_table(host.name, host.wall_seconds(), duration_seconds, result.findings, wants_colour()))
-    report_problems(config.settings, state, result)
+        print_text(
+            format_table(context.host.name, context.host.wall_seconds(), duration_seconds, findings, wants_colour())
+        )
+    for result in (kernel, stack):
+        report_problems(config.settings, context.state, result)
     if with_alerts and not config.settings.has_telegram:
         say("info", SETUP_HINT)
-    if result.state_error or not any(finding.status not in ("unknown", "skipped") for finding in result.findings):
+    if kernel.state_error or stack.state_error or all(each.status in ("unknown", "skipped") for each in findings):
         return EXIT_FAILED
-    if with_alerts and not _finish(host, config, state):
-        return EXIT_FAILED
-    return EXIT_LIMIT_REACHED if fail_on and reaches(worst_status(result.findings), fail_on) else 0
+    return EXIT_LIMIT_REACHED if fail_on and reaches(worst_status(findings), fail_on) else 0
 
 
-def _finish(host: Host, config: Config, state: StateDirectory) -> bool:
+def _run_rest(context: PassContext, kernel: StageResult) -> StageResult:
     try:
-        if is_needed(config, state):
-            run_rest_of_pass(host, config, state)
+        result = run_rest_of_pass(context, kernel.entry_id)
     except StateError as error:
-        say("error", str(error))
-        return False
-    return True
+        result = StageResult([], [], str(error))
+    # What the first stage has said already is not said again.
+    return result._replace(state_error=None) if kernel.state_error else result

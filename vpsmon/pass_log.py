@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpsmon.log import say
-from vpsmon.passes import PassResult
+from vpsmon.passes import StageResult
 from vpsmon.settings import Settings
 from vpsmon.state import StateDirectory
 
@@ -13,7 +13,7 @@ SETUP_HINT = (
 )
 
 
-def report_problems(settings: Settings, state: StateDirectory, result: PassResult) -> None:
+def report_problems(settings: Settings, state: StateDirectory, result: StageResult) -> None:
     """Say what was wrong with the state, and the alerts themselves where they cannot go to Telegram."""
     while state.notices:
         say("warning", state.notices.pop(0))

@@ -1,4 +1,4 @@
-"""What follows the kernel checks of a pass: sending what waits, and the heartbeat.
+"""What follows the kernel checks of a pass: the checks of the stack, sending what waits, and the heartbeat.
 
 `monitor --once` runs it in the foreground. The resident monitor runs it as a child process, which imports what it
 needs, exits, and gives its memory back; a hung connection can then never hang the watcher.
@@ -12,33 +12,48 @@ import sys
 
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.config import Config, ConfigError, load_config
+from vpsmon.attempts import attempt_side_by_side
+from vpsmon.checks import load_checks
+from vpsmon.config import ConfigError, load_config
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
 from vpsmon.log import say
+from vpsmon.pass_log import report_problems
+from vpsmon.passes import PassContext, StageResult, record_stack_stage
 from vpsmon.state import StateDirectory, StateError
 
+# Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
+_GRACE_SECONDS = 1.0
 _HEARTBEAT_TIMEOUT_SECONDS = 5.0
 # The child's whole life; every step in it has a shorter limit of its own.
 _CHILD_TIMEOUT_SECONDS = 60
 
 
-def is_needed(config: Config, state: StateDirectory) -> bool:
-    """Return whether there is anything to do, so that a quiet pass costs no process. Raises StateError."""
-    settings = config.settings
-    return bool(settings.HEARTBEAT_URL) or (settings.has_telegram and bool(list_entries(state.load(OUTBOX_FILE))))
+def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
+    """Check the stack, then send what is to be told and the heartbeat. Raises StateError.
+
+    `entry_id` is the message of this pass in the outbox, if the kernel checks had anything to tell.
+    """
+    attempts = attempt_side_by_side(
+        load_checks("stack"), context.host, context.config.settings, context.recall_memories().recall
+    )
+    if not attempts.wait(_GRACE_SECONDS):
+        deliver(context)
+    result = record_stack_stage(context, attempts.collect(), entry_id)
+    deliver(context)
+    if context.with_alerts and context.config.settings.HEARTBEAT_URL and not result.state_error:
+        _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
+    return result
 
 
-def run_rest_of_pass(host: Host, config: Config, state: StateDirectory) -> None:
-    """Send what waits in the outbox and tell the heartbeat that the pass was good. Raises StateError."""
-    settings = config.settings
-    if settings.has_telegram and list_entries(state.load(OUTBOX_FILE)):
+def deliver(context: PassContext) -> None:
+    """Send what waits in the outbox, if anything. Raises StateError."""
+    _, config, state, with_alerts = context
+    if with_alerts and config.settings.has_telegram and list_entries(state.load(OUTBOX_FILE)):
         from vpsmon.alerts.delivery import Delivery
         from vpsmon.alerts.telegram import make_destination
 
-        Delivery(host, state, make_destination(settings)).deliver()
-    if settings.HEARTBEAT_URL:
-        _send_heartbeat(host, settings.HEARTBEAT_URL)
+        Delivery(context.host, state, make_destination(config.settings)).deliver()
 
 
 def _send_heartbeat(host: Host, url: str) -> None:
@@ -53,20 +68,28 @@ def _send_heartbeat(host: Host, url: str) -> None:
 
 
 def main() -> None:
-    """Run as `python -m vpsmon.rest_of_pass [CONFIG]`: the resident monitor's child."""
+    """Run as `python -m vpsmon.rest_of_pass ENTRY [CONFIG]`: the resident monitor's child. ENTRY may be empty."""
     # Without a handler the alarm ends the process, also when it hangs in a library.
     signal.alarm(_CHILD_TIMEOUT_SECONDS)
     try:
-        config = load_config(sys.argv[1] if len(sys.argv) > 1 else None, os.environ)
+        config = load_config(sys.argv[2] if len(sys.argv) > 2 else None, os.environ)
         state = StateDirectory(config.state_directory)
-        run_rest_of_pass(Host(), config, state)
+        result = run_rest_of_pass(PassContext(Host(), config, state), sys.argv[1] or None)
+        report_problems(config.settings, state, result)
     except ConfigError as error:
         for line in error.lines:
             say("error", line)
-        sys.exit(1)
+        leave(1)
     except StateError as error:
         say("error", str(error))
-        sys.exit(1)
+        leave(1)
+    leave(0)
+
+
+def leave(status: int) -> None:
+    """End the process at once: a reader that still hangs in its thread must not delay the end or die with noise."""
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from vpsmon.findings import worst_status
 from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.pass_log import SETUP_HINT, report_problems
-from vpsmon.passes import run_kernel_stage
-from vpsmon.rest_of_pass import is_needed
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.state import StateDirectory
 from vpsmon.systemd import Notifier
 
 
@@ -74,24 +73,19 @@ class Watcher:
         self._notifier.send("READY=1")
 
     def _run_pass(self) -> None:
-        host = Host()
         state = StateDirectory(self._config.state_directory)
-        result = run_kernel_stage(host, self._config, state, with_alerts=True)
+        result = run_kernel_stage(PassContext(Host(), self._config, state))
         report_problems(self._config.settings, state, result)
         status = worst_status(result.findings)
         self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
-        try:
-            if not result.state_error and is_needed(self._config, state):
-                self._start_child()
-        except StateError as error:
-            say("error", str(error))
+        self._start_child(result.entry_id or "")
 
-    def _start_child(self) -> None:
+    def _start_child(self, entry_id: str) -> None:
         """Start the rest of the pass, unless that of an earlier pass still runs: it takes along what is new."""
         self._reap_child()
         if self._child_id:
             return
-        arguments = [sys.executable, "-m", "vpsmon.rest_of_pass"]
+        arguments = [sys.executable, "-m", "vpsmon.rest_of_pass", entry_id]
         if self._config.path:
             arguments.append(self._config.path)
         try:
@@ -121,7 +115,8 @@ class Watcher:
             select.select([self._wake_read], [], [], pause_seconds)
             self._drain_wake_bytes()
             self._reap_child()
-            self._notifier.send("WATCHDOG=1")
+            if watchdog_seconds:
+                self._notifier.send("WATCHDOG=1")
 
     def _drain_wake_bytes(self) -> None:
         try:

@@ -18,8 +18,8 @@ from tests.kit.command import ConfigValue, Workdir, started_vpsmon
 from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config import load_config
-from vpsmon.passes import run_kernel_stage
-from vpsmon.rest_of_pass import run_rest_of_pass
+from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.rest_of_pass import deliver
 from vpsmon.state import StateDirectory
 
 QUIET: dict[str, ConfigValue] = {"DISK_WARNING_PCT": 100, "DISK_CRITICAL_PCT": 100}
@@ -105,10 +105,10 @@ def test_an_hour_without_network_loses_nothing_and_keeps_order_and_time(
         if number == 120:
             telegram.start()
         host = machine.host()
-        state = StateDirectory(config.state_directory, host.wall_seconds)
-        if run_kernel_stage(host, config, state, with_alerts=True).notices:
+        context = PassContext(host, config, StateDirectory(config.state_directory, host.wall_seconds))
+        if run_kernel_stage(context).notices:
             expected.append(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(machine.wall_seconds)))
-        run_rest_of_pass(host, config, state)
+        deliver(context)
         machine.sleep(30)
     assert len(expected) == 7
     assert [re.search(r"\d{4}-\S+ \S+", message.text)[0] for message in telegram.messages] == expected  # type: ignore[index]

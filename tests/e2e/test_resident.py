@@ -186,7 +186,8 @@ def test_it_holds_no_more_files_and_memory_after_many_passes(workdir: Workdir) -
         time.sleep(1)
         files, memory_kb = count_files(process.pid), resident_kb(process.pid)
         time.sleep(4)
-        assert count_files(process.pid) == files
+        # In the middle of a pass there is one more.
+        assert count_files(process.pid) <= files + 1
         assert resident_kb(process.pid) - memory_kb < 512
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.message import Line, join_lines, render_alert
-from vpsmon.alerts.outbox import FILE, list_entries
+from vpsmon.alerts.outbox import FILE, list_entries, take_out
 from vpsmon.alerts.telegram import (
     ChatMoved,
     Destination,
@@ -56,7 +56,7 @@ class Delivery:
                 except Refused as error:
                     self._give_up(entries[0], str(error))
                 else:
-                    self._update(entries[0]["id"], None, refusal=None)
+                    self._take_out(entries[0], refusal=None)
         return len(list_entries(self._state.load(FILE)))
 
     def _is_time(self, outbox: dict[str, Any]) -> bool:
@@ -72,7 +72,7 @@ class Delivery:
         for index in range(entry["parts_sent"], len(parts)):
             self._send_part(parts[index], _current_chat(outbox, self._destination))
             if index + 1 < len(parts):
-                self._update(entry["id"], index + 1)
+                self._note_part(entry, index + 1)
 
     def _send_part(self, lines: list[Line], destination: Destination) -> None:
         as_html = True
@@ -105,20 +105,22 @@ class Delivery:
         known = self._state.load(FILE).get("refusal")
         if not isinstance(known, dict) or known.get("reason") != reason:
             say("error", f"{reason}. The alert is kept in alert_history.log")
-        self._update(entry["id"], None, refusal={"reason": reason, "wall_seconds": self._host.wall_seconds()})
+        self._take_out(entry, refusal={"reason": reason, "wall_seconds": self._host.wall_seconds()})
 
-    def _update(self, identity: str, parts_sent: int | None, **changes: Any) -> None:
-        """Note how many parts of an entry have gone, or take it out; other entries may have come meanwhile."""
+    def _take_out(self, sent: dict[str, Any], **changes: Any) -> None:
         with self._state.lock():
             outbox = self._state.load(FILE)
-            entries = list_entries(outbox)
-            if parts_sent is None:
-                entries = [entry for entry in entries if entry["id"] != identity]
-            for entry in entries:
-                if entry["id"] == identity:
-                    entry["parts_sent"] = parts_sent
+            entries = take_out(list_entries(outbox), sent["id"], len(sent["notices"]))
             outbox.pop("not_before_seconds", None)
             self._state.commit({FILE: {**outbox, "entries": entries, **changes}})
+
+    def _note_part(self, sent: dict[str, Any], parts_sent: int) -> None:
+        """Note how many parts of a message have gone; what was added to it meanwhile becomes a message of its own."""
+        with self._state.lock():
+            outbox = self._state.load(FILE)
+            others = take_out(list_entries(outbox), sent["id"], len(sent["notices"]))
+            entries = [{**sent, "parts_sent": parts_sent}, *others]
+            self._state.commit({FILE: {**outbox, "entries": entries}})
 
     def _remember_chat(self, chat_id: str) -> None:
         say("warning", f"the Telegram group has a new id: set TELEGRAM_CHAT_ID to {chat_id}")

@@ -38,6 +38,12 @@ def format_history(notice: Notice) -> str:
     return f"{format_utc(notice.wall_seconds)} {notice.severity.upper()} {name} {notice.message}{held}"
 
 
+def sort_by_gravity(notices: Iterable[Notice]) -> list[Notice]:
+    """Return the notices with the gravest first, and those of a check together."""
+    gravity = ("critical", "warning", "info")
+    return sorted(notices, key=lambda notice: (gravity.index(notice.severity), notice.check))
+
+
 class Ledger:
     """What has been told, and what is going on: the content of alert_state.json."""
 
@@ -72,8 +78,7 @@ class Ledger:
         notices += self._tell_held_events(checks)
         for notice in notices:
             self.totals[notice.severity] += 1
-        gravity = ("critical", "warning", "info")
-        return sorted(notices, key=lambda notice: (gravity.index(notice.severity), notice.check))
+        return sort_by_gravity(notices)
 
     def _judge_condition(self, finding: Finding) -> list[Notice]:
         key = _incident_key(finding.check, finding.object)

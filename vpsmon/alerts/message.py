@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vpsmon.alerts.incidents import Notice
+from vpsmon.alerts.incidents import Notice, sort_by_gravity
 from vpsmon.text import clean, format_local
 
 # Bot API, sendMessage: 1-4096 characters after entities parsing. Counted in UTF-16 units, which is never less.
@@ -28,7 +28,7 @@ def render_alert(host_name: str, wall_seconds: float, identity: str, notices: Se
     """Return the parts of the message, each short enough to be sent; nearly always one."""
     when = format_local(wall_seconds)
     lines = [Line(f"<b>{_escape(clean(host_name))}</b> · {when}", f"{clean(host_name)} · {when}")]
-    for notice in notices:
+    for notice in sort_by_gravity(notices):
         lines += _render_notice(notice)
     lines.append(Line(f"<i>id {_escape(identity)}</i>", f"id {identity}"))
     return _split(lines)

@@ -15,7 +15,12 @@ _MOST_ENTRIES = 1000
 def add_entry(
     outbox: dict[str, Any], host_name: str, now_seconds: float, identity: str, notices: Sequence[Notice]
 ) -> dict[str, Any]:
-    """Return the outbox with one more message in it."""
+    """Return the outbox with the notices in it: added to the message of that id, if it waits still, or as a new one."""
+    entries = list_entries(outbox)
+    waiting = next((entry for entry in entries if entry["id"] == identity and not entry["parts_sent"]), None)
+    if waiting:
+        waiting["notices"] += [list(notice) for notice in notices]
+        return {**outbox, "entries": entries}
     entry = {
         "id": identity,
         "wall_seconds": now_seconds,
@@ -23,7 +28,18 @@ def add_entry(
         "notices": [list(notice) for notice in notices],
         "parts_sent": 0,
     }
-    return {**outbox, "entries": _bound([*list_entries(outbox), entry])}
+    return {**outbox, "entries": _bound([*entries, entry])}
+
+
+def take_out(entries: list[dict[str, Any]], identity: str, notice_count: int) -> list[dict[str, Any]]:
+    """Return the entries without the first notices of one; what was added to it meanwhile stays, as a new message."""
+    kept = []
+    for entry in entries:
+        if entry["id"] != identity:
+            kept.append(entry)
+        elif len(entry["notices"]) > notice_count:
+            kept.append({**entry, "id": f"{identity}+", "notices": entry["notices"][notice_count:], "parts_sent": 0})
+    return kept
 
 
 def list_entries(outbox: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""What the checks remember from one pass to the next: the content of pass_state.json.
+
+Passes with and without alerts remember separately: one that only looks must not hide a stall or an OOM kill from the
+next one that tells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vpsmon.checks import Check
+from vpsmon.findings import Previous
+from vpsmon.host import Host
+from vpsmon.proc import read_boot_id
+
+FILE = "pass_state.json"
+
+
+class Memories:
+    """The memories for one kind of pass at one moment."""
+
+    def __init__(self, host: Host, state: dict[str, Any], with_alerts: bool) -> None:
+        self._state = {name: table for name, table in state.items() if isinstance(table, dict)}
+        self._kinds = ["with_alerts"] if with_alerts else ["without_alerts", "with_alerts"]
+        self._monotonic_seconds = host.monotonic_seconds()
+        self._boot_id = read_boot_id(host)
+
+    def recall(self, check: Check) -> Previous | None:
+        """Return what a check remembered; None on the first pass, after a reboot, and after a newer pass than this."""
+        records = [record for kind in self._kinds if (record := self._find(kind, check))]
+        if not records:
+            return None
+        # Of another boot only when there is nothing of this one: its clock started anew.
+        record = max(records, key=lambda each: (each["boot_id"] == self._boot_id, float(each["monotonic_seconds"])))
+        if record["boot_id"] != self._boot_id:
+            return Previous(record["memory"], 0.0) if getattr(check, "KEEPS_ACROSS_BOOTS", False) else None
+        elapsed_seconds = self._monotonic_seconds - record["monotonic_seconds"]
+        return Previous(record["memory"], elapsed_seconds) if elapsed_seconds > 0 else None
+
+    def keep(self, check: Check, memory: dict[str, Any]) -> None:
+        """Remember something for a check."""
+        record = {"boot_id": self._boot_id, "monotonic_seconds": self._monotonic_seconds, "memory": memory}
+        self._state.setdefault(self._kinds[0], {})[check.__name__] = record
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return self._state
+
+    def _find(self, kind: str, check: Check) -> dict[str, Any] | None:
+        record = self._state.get(kind, {}).get(check.__name__)
+        if not isinstance(record, dict) or not isinstance(record.get("memory"), dict):
+            return None
+        has_time = isinstance(record.get("monotonic_seconds"), (int, float))
+        return record if has_time and "boot_id" in record else None
