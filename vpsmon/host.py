@@ -139,10 +139,17 @@ class Host:
         return done.stdout.decode("utf-8", "replace")
 
     def request(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        through_proxy: bool = False,
     ) -> HttpReply:
         """Return the answer of a web server, whatever its status. Raises ReadError when there is none.
 
+        `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
         urllib and not requests: the texts of its exceptions do not hold the URL, and so never the bot token.
         """
         import http.client
@@ -151,14 +158,16 @@ class Host:
 
         try:
             request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
-            opener = urllib.request.build_opener(_make_redirect_stopper())
+            proxies = urllib.request.ProxyHandler(None if through_proxy else {})
+            opener = urllib.request.build_opener(_make_redirect_stopper(), proxies)
             with opener.open(request, timeout=timeout_seconds) as reply:
                 return HttpReply(reply.status, reply.read(_LARGEST_REPLY_BYTES))
         except urllib.error.HTTPError as error:
             return HttpReply(error.code, error.read(_LARGEST_REPLY_BYTES))
         except urllib.error.URLError as error:
             raise ReadError(_name_network_error(error.reason)) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
             raise ReadError(_name_network_error(error)) from None
 
 

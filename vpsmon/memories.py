@@ -14,6 +14,8 @@ from vpsmon.host import Host
 from vpsmon.proc import read_boot_id
 
 FILE = "pass_state.json"
+# The check that remembers `names`; the kernel checks must not wait for Docker to tell them.
+_CONTAINER_CHECK = "vpsmon.checks.stack.container_state"
 
 
 class Memories:
@@ -36,6 +38,15 @@ class Memories:
             return Previous(record["memory"], 0.0) if getattr(check, "KEEPS_ACROSS_BOOTS", False) else None
         elapsed_seconds = self._monotonic_seconds - record["monotonic_seconds"]
         return Previous(record["memory"], elapsed_seconds) if elapsed_seconds > 0 else None
+
+    def recall_container_names(self) -> dict[str, str]:
+        """Return the names of the containers by the first 12 digits of their ids, as the pass before saw them."""
+        for kind in self._kinds:
+            record = self._state.get(kind, {}).get(_CONTAINER_CHECK)
+            names = record.get("memory", {}).get("names") if isinstance(record, dict) else None
+            if isinstance(names, dict):
+                return names
+        return {}
 
     def keep(self, check: Check, memory: dict[str, Any]) -> None:
         """Remember something for a check."""

@@ -36,7 +36,7 @@ def format_table(
     painted = _paint(status, status, with_colour)
     head = f"{host_name}  {format_local(wall_seconds)}  {painted}  ({duration_seconds:.2f} s)"
     rows = [
-        (finding.check, finding.object or "", finding.status, _format_value(finding), _describe(finding))
+        (finding.check, finding.object or "", finding.status, _format_value(finding), finding.message)
         for finding in findings
     ]
     titles = ("CHECK", "OBJECT", "STATUS", "VALUE", "MESSAGE")
@@ -47,7 +47,18 @@ def format_table(
         start = widths[0] + widths[1] + 4
         end = start + widths[2]
         lines.append(aligned[:start] + _paint(aligned[start:end], row[2], with_colour) + aligned[end:])
-    return "\n".join(lines)
+    return "\n".join([*lines, *_format_reasons(findings)])
+
+
+def _format_reasons(findings: Sequence[Finding]) -> list[str]:
+    """Return below the table why rows have no judgement, each reason once with the checks that share it."""
+    checks_by_reason: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.reason:
+            checks = checks_by_reason.setdefault(finding.reason, [])
+            checks += [finding.check] if finding.check not in checks else []
+    lines = [f"{', '.join(checks)}: {reason}" for reason, checks in checks_by_reason.items()]
+    return ["", *lines] if lines else []
 
 
 def wants_colour() -> bool:
@@ -78,10 +89,6 @@ def _format_value(finding: Finding) -> str:
     value = finding.value / divisor
     digits = 0 if value == int(value) or abs(value) >= 100 else 1
     return f"{value:.{digits}f} {unit.replace('percent', '%').replace('count', '').replace('score', '')}".rstrip()
-
-
-def _describe(finding: Finding) -> str:
-    return f"{finding.message}: {finding.reason}" if finding.reason else finding.message
 
 
 def _paint(text: str, status: str, with_colour: bool) -> str:

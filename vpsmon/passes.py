@@ -18,6 +18,7 @@ from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
+from vpsmon.container_names import name_containers
 from vpsmon.findings import Finding
 from vpsmon.host import Host
 from vpsmon.memories import FILE as MEMORIES_FILE
@@ -92,6 +93,8 @@ def _record(
         findings += outcome.findings
         if outcome.memory is not None:
             memories.keep(each.check, outcome.memory)
+    if any(finding.events for finding in findings):
+        findings = name_containers(findings, memories.recall_container_names())
     result = StageResult(_name_consumers(host, findings), [])
     files = {MEMORIES_FILE: memories.to_state()}
     if with_alerts:

@@ -59,7 +59,7 @@ def deliver(context: PassContext) -> None:
 def _send_heartbeat(host: Host, url: str) -> None:
     """The dead-man's switch at the other end rings when this stops coming; here a failure is only a warning."""
     try:
-        reply = host.request("GET", url, None, {}, _HEARTBEAT_TIMEOUT_SECONDS)
+        reply = host.request("GET", url, None, {}, _HEARTBEAT_TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:
         say("warning", f"HEARTBEAT_URL cannot be reached: {error}")
         return

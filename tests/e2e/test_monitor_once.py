@@ -182,7 +182,8 @@ def test_colour_is_for_terminals_whose_owner_wants_it(workdir: Workdir) -> None:
 def test_the_table_is_aligned(workdir: Workdir) -> None:
     lines = workdir.run("monitor", "--once").stdout.splitlines()
     title = next(line for line in lines if line.startswith("CHECK"))
-    rows = lines[lines.index(title) + 1 :]
+    table = lines[lines.index(title) + 1 :]
+    rows = table[: table.index("")] if "" in table else table
     assert len(rows) >= len(KERNEL_ROWS)
     column = title.index("STATUS")
     assert {row[column:].split()[0] for row in rows} <= {"ok", "warning", "critical", "unknown", "skipped"}

@@ -104,6 +104,21 @@ def test_an_object_that_vanishes_ends_its_incident_and_no_other() -> None:
     assert story.tell(checks=("disk_usage",)) == []
 
 
+def test_a_check_that_cannot_look_ends_no_incident_of_its_objects() -> None:
+    story = Story()
+    story.tell(memory("critical", name="a"))
+    for status in ("unknown", "skipped"):
+        assert story.tell(memory(status)) == []
+    assert len(story.tell(memory("ok", name="b"))) == 1
+
+
+def test_an_incident_that_nobody_could_look_at_for_a_week_is_forgotten() -> None:
+    story = Story()
+    story.tell(memory("critical", name="a"))
+    story.tell(memory("unknown"), after=8 * 86_400)
+    assert story.state["incidents"] == {}
+
+
 def test_objects_and_checks_do_not_hold_each_other_back() -> None:
     story = Story()
     assert len(story.tell(memory("warning", name="a"))) == 1

@@ -7,13 +7,15 @@ an event is never lost and never told twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.findings import Event, Finding, Severity
 from vpsmon.text import format_duration, format_utc
 
 _FORGET_AFTER_SECONDS = 86_400
+# An incident whose check has not been able to look for this long is forgotten.
+_GIVE_UP_SECONDS = 7 * 86_400
 _MOST_TOLD_EVENTS = 200
 _MOST_NAMED_EVENTS = 3
 
@@ -65,16 +67,18 @@ class Ledger:
             "totals": self.totals,
         }
 
-    def judge(self, findings: Iterable[Finding], checks: set[str]) -> list[Notice]:
+    def judge(self, findings: Sequence[Finding], checks: set[str]) -> list[Notice]:
         """Return what to tell, gravest first. `checks` are the checks of this pass: their vanished objects are over."""
         notices = []
         seen = set()
+        # A check that could not look, only says so in a row without object: what it saw before may still be there.
+        blind = {each.check for each in findings if not each.object and each.status in ("unknown", "skipped")}
         for finding in findings:
             seen.add(_incident_key(finding.check, finding.object))
             notices += self._judge_events(finding)
             if not finding.events:
                 notices += self._judge_condition(finding)
-        notices += self._end_vanished(checks, seen)
+        notices += self._end_vanished(checks - blind, seen)
         notices += self._tell_held_events(checks)
         for notice in notices:
             self.totals[notice.severity] += 1
@@ -93,7 +97,7 @@ class Ledger:
         severity: Severity = "critical" if finding.status == "critical" else "warning"
         fresh = {"check": finding.check, "object": finding.object, "since": self._now, "is_told": False}
         incident = self.incidents.setdefault(key, fresh)
-        incident["severity"] = severity
+        incident.update(severity=severity, seen=self._now)
         record = self._record(finding.check, finding.object, severity)
         if self._is_held(finding, severity):
             record["suppressed"] += 1
@@ -179,6 +183,9 @@ class Ledger:
             key: record
             for key, record in self.types.items()
             if record.get("held") or self._now - min(record["seen"], self._now) < limit
+        }
+        self.incidents = {
+            key: incident for key, incident in self.incidents.items() if self._now - incident["seen"] < _GIVE_UP_SECONDS
         }
 
 

@@ -81,7 +81,8 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
     url = f"{destination.api_base}/bot{token}/sendMessage"
     body = json.dumps(payload).encode()
     try:
-        reply = host.request("POST", url, body, {"Content-Type": "application/json"}, _TIMEOUT_SECONDS)
+        headers = {"Content-Type": "application/json"}
+        reply = host.request("POST", url, body, headers, _TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:
         raise TryLater(f"Telegram cannot be reached: {error}") from None
     _check_reply(reply)

@@ -22,6 +22,7 @@ ROWS = {"oom_kills": "count"}
 # A new boot starts a new log: all of its kills happened since the previous pass.
 KEEPS_ACROSS_BOOTS = True
 _MOST_EVENTS = 50
+_NAMED_EVENTS = 3
 
 
 class Reading(NamedTuple):
@@ -115,7 +116,8 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     count = len(kills) + lost
     message = "no OOM kill" if previous else "first pass: kills from now on are reported"
     if count:
-        message = "; ".join(event.message for event in events[:3]) + (f"; and {count - 3} more" if count > 3 else "")
+        hidden = f"; and {len(events) - _NAMED_EVENTS} more" if len(events) > _NAMED_EVENTS else ""
+        message = "; ".join(event.message for event in events[:_NAMED_EVENTS]) + hidden
     return [
         Finding(
             "oom_kills",

@@ -1,0 +1,77 @@
+"""Judging Redis: no server needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from vpsmon.checks.stack import redis
+from vpsmon.checks.stack.redis import Reading
+from vpsmon.findings import Finding, Previous
+from vpsmon.settings import Settings
+
+CALM = Reading(50 << 20, 100 << 20, "noeviction", 0, 7, 0, 3, "run1", None)
+
+
+def judge(reading: Reading, previous: Previous | None = None) -> Finding:
+    return redis.judge(reading, Settings(), previous)[0]
+
+
+@pytest.mark.parametrize(
+    ("used_mb", "status", "is_clear"),
+    [
+        (0, "ok", True),
+        (81, "ok", True),
+        (82, "ok", False),
+        (90, "ok", False),
+        (91, "warning", False),
+        (97, "warning", False),
+        (98, "critical", False),
+        (103, "critical", False),
+    ],
+)
+def test_with_noeviction_a_full_redis_is_trouble(used_mb: int, status: str, is_clear: bool) -> None:
+    finding = judge(CALM._replace(used_bytes=used_mb << 20))
+    assert (finding.status, finding.is_clear, finding.value) == (status, is_clear, used_mb << 20)
+    assert ("it refuses writes at 100 %" in finding.message) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expiring_keys", "status"),
+    [
+        ("allkeys-lru", 0, "ok"),
+        ("allkeys-random", 0, "ok"),
+        ("volatile-lru", 5, "ok"),
+        ("volatile-ttl", 0, "critical"),  # nothing that it may evict
+        ("noeviction", 5, "critical"),
+    ],
+)
+def test_whether_full_is_normal_depends_on_what_may_be_evicted(policy: str, expiring_keys: int, status: str) -> None:
+    assert judge(CALM._replace(used_bytes=100 << 20, policy=policy, expiring_keys=expiring_keys)).status == status
+
+
+def test_without_maxmemory_the_limit_of_the_container_counts() -> None:
+    free = CALM._replace(limit_bytes=0, policy="allkeys-lru")
+    assert judge(free).message == "50 MB in 7 keys for 3 clients, no maxmemory limit"
+    full = judge(free._replace(container_limit_bytes=51 << 20))
+    assert full.status == "critical"
+    assert full.message.endswith("98 % of the container's limit (51 MB), the kernel kills it at 100 %")
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ({"evicted_keys": 40, "run_id": "run1"}, ", 60 keys evicted since the previous pass"),
+        ({"evicted_keys": 100, "run_id": "run1"}, None),
+        ({"evicted_keys": 200, "run_id": "run1"}, None),
+        ({"evicted_keys": 40, "run_id": "another"}, None),
+        ({"evicted_keys": "x", "run_id": "run1"}, None),
+        ({}, None),
+    ],
+)
+def test_evictions_are_those_since_the_previous_pass(memory: dict[str, object], said: str | None) -> None:
+    message = judge(CALM._replace(evicted_keys=100), Previous(memory, 30.0)).message
+    assert message.endswith(said) if said else "evicted" not in message
+
+
+def test_what_is_remembered_is_the_counter_and_its_run() -> None:
+    assert redis.remember(CALM._replace(evicted_keys=9), None) == {"evicted_keys": 9, "run_id": "run1"}

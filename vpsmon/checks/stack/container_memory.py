@@ -1,0 +1,130 @@
+"""container_memory: what each running container uses, as `docker stats` shows it, beside its own limit.
+
+Memory is usage without the file cache that can be dropped, from the control group files. Not applicable without a
+container engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from vpsmon.cgroups import Usage, read_usage
+from vpsmon.checks._limits import judge_above
+from vpsmon.containers import Container, read_containers
+from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.host import Host
+from vpsmon.settings import Settings
+from vpsmon.text import clean, format_bytes
+
+ROWS = {"container_memory": "bytes"}
+_WARNING_SHARE_PERCENT = 90
+_CRITICAL_SHARE_PERCENT = 97
+# A paused container runs nothing and still holds its memory.
+_STATUSES_WITH_MEMORY = ("running", "paused")
+
+
+class Measured(NamedTuple):
+    """A container that runs; without a usage, `reason` says why, and `status` whether that is a fault."""
+
+    id: str
+    pid: int
+    name: str
+    usage: Usage | None
+    status: Status = "ok"
+    reason: str | None = None
+
+
+class Reading(NamedTuple):
+    """The running containers, measured at this time."""
+
+    containers: list[Measured]
+    monotonic_seconds: float
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return the usage of each running container. Raises NotApplicable, ReadError."""
+    running = [each for each in read_containers(host, settings) if each.status in _STATUSES_WITH_MEMORY]
+    return Reading([_measure(host, container) for container in running], host.monotonic_seconds())
+
+
+def _measure(host: Host, container: Container) -> Measured:
+    identity = (container.id, container.pid, clean(container.name))
+    if container.inspect_error:
+        return Measured(*identity, None, "unknown", f"Docker cannot inspect it: {clean(container.inspect_error, 200)}")
+    try:
+        return Measured(*identity, read_usage(host, container.id, container.pid))
+    except NotApplicable as error:
+        return Measured(*identity, None, "skipped", str(error))
+    except ReadError as error:
+        return Measured(*identity, None, "unknown", str(error))
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return one finding for each running container, worse the closer it is to its limit."""
+    if not reading.containers:
+        reason = "no container is running; docker ps -a shows those that have ended"
+        return [Finding("container_memory", None, "skipped", None, "bytes", "nothing to measure", reason)]
+    return [_judge_container(container) for container in reading.containers]
+
+
+def _judge_container(container: Measured) -> Finding:
+    usage = container.usage
+    if usage is None:
+        message = "memory cannot be read"
+        return Finding("container_memory", container.name, container.status, None, "bytes", message, container.reason)
+    if usage.limit_bytes is None:
+        message = f"{format_bytes(usage.memory_bytes)}, no limit"
+        return Finding(
+            "container_memory", container.name, "ok", usage.memory_bytes, "bytes", message + _describe_kills(usage)
+        )
+    share_percent = usage.memory_bytes / usage.limit_bytes * 100 if usage.limit_bytes else 100.0
+    judgement = judge_above(share_percent, _WARNING_SHARE_PERCENT, _CRITICAL_SHARE_PERCENT)
+    message = (
+        f"{format_bytes(usage.memory_bytes)} of its limit of {format_bytes(usage.limit_bytes)} ({share_percent:.0f} %)"
+    )
+    if judgement.status != "ok":
+        message += f", {judgement.status} above {judgement.limit:g} %"
+    return Finding(
+        "container_memory",
+        container.name,
+        judgement.status,
+        usage.memory_bytes,
+        "bytes",
+        message + _describe_kills(usage),
+        advice="at its limit the kernel ends its processes: restart what leaks, or give it a higher limit "
+        "(mem_limit in the compose file)",
+        is_clear=judgement.is_clear,
+    )
+
+
+def _describe_kills(usage: Usage) -> str:
+    return f"; the OOM killer ended {usage.oom_kill_count} in it since its start" if usage.oom_kill_count else ""
+
+
+def compute_cpu_percents(reading: Reading, previous: Previous | None) -> dict[str, float]:
+    """Return the CPU use since the previous pass by container name, 100 for one CPU; absent where it is not known."""
+    memory = previous.memory if previous else {}
+    elapsed_seconds = reading.monotonic_seconds - memory.get("monotonic_seconds", reading.monotonic_seconds)
+    before: dict[str, float] = memory.get("cpu_seconds", {})
+    percents = {}
+    for container in reading.containers:
+        now = container.usage.cpu_seconds if container.usage else None
+        then = before.get(_run_key(container))
+        if now is not None and then is not None and elapsed_seconds > 0 and now >= then:
+            percents[container.name] = round((now - then) / elapsed_seconds * 100, 1)
+    return percents
+
+
+def _run_key(container: Measured) -> str:
+    """A restarted container has another first process, and counts its CPU time anew."""
+    return f"{container.id[:12]}:{container.pid}"
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return the CPU time of each run of a container, which the next pass compares with."""
+    cpu_seconds = {
+        _run_key(each): each.usage.cpu_seconds
+        for each in reading.containers
+        if each.usage and each.usage.cpu_seconds is not None
+    }
+    return {"monotonic_seconds": reading.monotonic_seconds, "cpu_seconds": cpu_seconds}

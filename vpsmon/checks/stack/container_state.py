@@ -1,0 +1,203 @@
+"""container_state: whether each container does what it should: runs and is healthy, or has ended well.
+
+Essential are those that ESSENTIAL_CONTAINERS names, by container name or compose service; the label
+`vpsmon.essential=true` or `false` on a container overrides that. Not applicable without a container engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from vpsmon.containers import Container, read_containers
+from vpsmon.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
+from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.host import Host
+from vpsmon.settings import Settings
+from vpsmon.text import clean, format_duration, redact
+
+ROWS = {"container_state": ""}
+# During a deployment a container waits for those that it depends on before it is started.
+_START_WAIT_SECONDS = 300
+# What ended longer ago is not looked into: the logs that tell why may be gone, and it is no news.
+_FRESH_DEATH_SECONDS = 900
+_ESSENTIAL_LABEL = "vpsmon.essential"
+
+
+class Observed(NamedTuple):
+    """A container as it is now; `cause` says what ended it, "" when nothing tells, None when it was not looked for."""
+
+    id: str
+    name: str
+    service: str
+    essential_label: str
+    status: str
+    exit_code: int
+    health: str
+    is_oom_told: bool
+    start_error: str
+    created_wall_seconds: float | None
+    finished_wall_seconds: float | None
+    inspect_error: str = ""
+    cause: str | None = None
+
+
+class Reading(NamedTuple):
+    """All containers, and when they were looked at."""
+
+    containers: list[Observed]
+    wall_seconds: float
+
+
+class _Verdict(NamedTuple):
+    """Whether a container is well; `is_fault` decides for one that is not essential, `is_down` for one that is."""
+
+    message: str
+    is_fault: bool = False
+    is_down: bool = False
+    advice: str | None = None
+    is_clear: bool = True
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return the state of all containers, and why those ended that have just died. Raises NotApplicable, ReadError."""
+    try:
+        containers = read_containers(host, settings)
+    except NotApplicable as error:
+        if previous and previous.memory.get("names"):
+            raise ReadError(f"Docker ran containers a moment ago and is gone: {error}") from None
+        raise
+    reading = Reading([_observe(container) for container in containers], host.wall_seconds())
+    causes: dict[str, str] = {}
+    for container, observed in zip(containers, reading.containers, strict=True):
+        known = _recall_cause(observed, previous)
+        if known is not None:
+            causes[container.id] = known
+        elif len(causes) < MOST_EXPLAINED and _is_fresh_death(observed, reading):
+            causes[container.id] = find_cause(host, container, _to_death(observed))
+    return reading._replace(
+        containers=[each._replace(cause=causes.get(each.id)) for each in reading.containers],
+    )
+
+
+def _observe(container: Container) -> Observed:
+    return Observed(
+        container.id,
+        clean(container.name),
+        container.service or "",
+        container.labels.get(_ESSENTIAL_LABEL, "").strip().lower(),
+        container.status,
+        container.exit_code,
+        container.health or "",
+        container.is_oom_killed,
+        clean(redact(container.start_error), 200),
+        container.created_wall_seconds,
+        container.finished_wall_seconds,
+        clean(container.inspect_error or "", 200),
+    )
+
+
+def _recall_cause(container: Observed, previous: Previous | None) -> str | None:
+    finished, cause = (previous.memory if previous else {}).get("causes", {}).get(container.id[:12], (None, ""))
+    return str(cause) if finished is not None and finished == container.finished_wall_seconds else None
+
+
+def _is_fresh_death(container: Observed, reading: Reading) -> bool:
+    has_ended = container.status in ("exited", "restarting", "dead") and container.exit_code != 0
+    return has_ended and reading.wall_seconds - (container.finished_wall_seconds or 0) < _FRESH_DEATH_SECONDS
+
+
+def _to_death(container: Observed) -> Death:
+    return Death(container.finished_wall_seconds or 0, container.exit_code, container.is_oom_told)
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return one finding for each container, critical where an essential one is down."""
+    if not reading.containers:
+        reason = "there is no container; docker compose up -d starts the stack"
+        return [Finding("container_state", None, "skipped", None, "", "nothing to look at", reason)]
+    return [_judge_container(container, reading.wall_seconds, settings) for container in reading.containers]
+
+
+def _judge_container(container: Observed, now_seconds: float, settings: Settings) -> Finding:
+    if container.inspect_error:
+        reason = f"Docker cannot inspect it: {container.inspect_error}"
+        return Finding("container_state", container.name, "unknown", None, "", container.status, reason)
+    verdict = _assess(container, now_seconds)
+    status: Status = "warning" if verdict.is_fault else "ok"
+    message = verdict.message
+    if verdict.is_down and _is_essential(container, settings):
+        status = "critical"
+        message += ", and it is essential"
+    return Finding(
+        "container_state",
+        container.name,
+        status,
+        None,
+        "",
+        message,
+        advice=verdict.advice,
+        is_clear=verdict.is_clear,
+    )
+
+
+def _is_essential(container: Observed, settings: Settings) -> bool:
+    if container.essential_label in ("true", "false"):
+        return container.essential_label == "true"
+    return any(name and name in settings.ESSENTIAL_CONTAINERS for name in (container.name, container.service))
+
+
+def _assess(container: Observed, now_seconds: float) -> _Verdict:
+    """Return the verdict on a container in one of the states that Docker knows."""
+    name = container.name
+    look = f"docker logs --tail 50 {name} shows why"
+    if container.status == "running":
+        return _assess_health(container, look)
+    if container.status == "restarting":
+        how = describe_exit(_to_death(container), container.cause)
+        return _Verdict(f"restarting: {how}", True, True, f"{look} it does not stay up")
+    if container.status == "exited":
+        return _assess_end(container, now_seconds, look)
+    if container.status == "created":
+        return _assess_created(container, now_seconds)
+    if container.status == "paused":
+        return _Verdict("paused", False, True, f"docker unpause {name} lets it go on")
+    if container.status == "removing":
+        return _Verdict("being removed")
+    return _Verdict(f"{container.status}: it could not be removed", True, True, f"docker rm --force {name}")
+
+
+def _assess_health(container: Observed, look: str) -> _Verdict:
+    if container.health == "unhealthy":
+        advice = f"docker restart {container.name} may help; {look} it is unhealthy"
+        return _Verdict("running, but its health check fails", True, True, advice)
+    if container.health == "starting":
+        # No verdict yet: this ends no incident, and starts none.
+        return _Verdict("running, first health check not done yet", is_clear=False)
+    return _Verdict("running and healthy" if container.health else "running")
+
+
+def _assess_end(container: Observed, now_seconds: float, look: str) -> _Verdict:
+    message = f"not running: {describe_exit(_to_death(container), container.cause)}"
+    if container.finished_wall_seconds is not None:
+        message += f" ({format_duration(now_seconds - container.finished_wall_seconds)} ago)"
+    return _Verdict(message, container.exit_code != 0, True, f"docker start {container.name}; {look} it ended")
+
+
+def _assess_created(container: Observed, now_seconds: float) -> _Verdict:
+    advice = f"docker start {container.name} starts it, or says why it cannot"
+    if container.start_error or container.exit_code:
+        why = container.start_error or f"status {container.exit_code}"
+        return _Verdict(f"could not be started: {why}", True, True, advice)
+    age_seconds = now_seconds - (container.created_wall_seconds or 0)
+    if age_seconds < _START_WAIT_SECONDS:
+        return _Verdict("created, not started yet", is_clear=False)
+    return _Verdict("created, but never started", False, True, advice)
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return the name of each container by the start of its id, and the causes found; a removed one is forgotten."""
+    looked_into = [each for each in reading.containers if each.cause is not None]
+    return {
+        "names": {each.id[:12]: each.name for each in reading.containers},
+        "causes": {each.id[:12]: [each.finished_wall_seconds, each.cause] for each in looked_into},
+    }

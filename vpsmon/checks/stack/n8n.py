@@ -1,0 +1,196 @@
+"""n8n_queue and n8n_executions: whether n8n's work gets done.
+
+A dead worker is invisible to senders and to /healthz: calls are still answered, only the queue shows it. So the queue
+is judged by its length, and by whether the job that is next stays the same from pass to pass. How executions end is
+shown and never judged: which failures matter, only their owner knows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from vpsmon.checks._limits import judge_above
+from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.host import Host
+from vpsmon.n8n import LOOPBACK, Queue, find_n8n, is_ready, read_executions, read_queue
+from vpsmon.settings import Settings
+from vpsmon.text import format_duration
+
+ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}
+# Less than the deadline of a check, so that the rows that are known do not go with it.
+_TOTAL_SECONDS = 4.5
+# A worker takes the next job at once, and after its start within seconds.
+_DEAD_AFTER_SECONDS = 180.0
+# All slots taken by long executions is normal for a while.
+_BUSY_AFTER_SECONDS = 600.0
+_DEAD_ADVICE = "restart n8n's worker, not n8n itself; a worker that runs and takes no job needs it as well"
+_BUSY_ADVICE = "see in n8n under Executions what runs so long; stop it, or give the worker more concurrency"
+_LONG_ADVICE = "let it drain; if it grows, pause workflows that can wait, or run another worker"
+
+
+class Missing(NamedTuple):
+    """Why there is no value: status skipped (not applicable) or unknown (an error)."""
+
+    status: Status
+    reason: str
+
+
+class Reading(NamedTuple):
+    """The queue, the executions by status (active, waiting, completed, failed), and whether n8n is ready."""
+
+    queue: Queue | Missing
+    executions: dict[str, int] | Missing
+    is_ready: bool | Missing
+    is_on_loopback: bool
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return queue, executions and health, read side by side. Raises NotApplicable (no n8n) or ReadError (Docker)."""
+    was_on_loopback = previous is not None and previous.memory.get("is_on_loopback") is True
+    deadline = time.monotonic() + _TOTAL_SECONDS
+    n8n = find_n8n(host, settings, was_on_loopback)
+    queue, executions, ready = _run_side_by_side(
+        deadline,
+        lambda: read_queue(host, settings, n8n),
+        lambda: read_executions(host, settings, n8n),
+        lambda: is_ready(host, n8n),
+    )
+    return Reading(queue, executions, ready, n8n.site == LOOPBACK)
+
+
+def _run_side_by_side(deadline: float, *readers: Callable[[], Any]) -> list[Any]:
+    """Return what each returned, or why there is nothing; one that hangs does not hide the others."""
+    answers: list[Any] = [Missing("unknown", f"no answer within {_TOTAL_SECONDS:g} s")] * len(readers)
+
+    def run(position: int) -> None:
+        answers[position] = _try(readers[position])
+
+    threads = [threading.Thread(target=run, args=(position,), daemon=True) for position in range(len(readers))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return list(answers)
+
+
+def _try(reader: Callable[[], Any]) -> Any:
+    try:
+        return reader()
+    except NotApplicable as error:
+        return Missing("skipped", str(error))
+    except ReadError as error:
+        return Missing("unknown", str(error))
+    except Exception as error:
+        return Missing("unknown", f"unexpected {type(error).__name__}: please report this")
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return how long the queue is and whether it moves, and how executions end."""
+    return [_judge_queue(reading.queue, settings, previous), _judge_executions(reading)]
+
+
+def _judge_queue(queue: Queue | Missing, settings: Settings, previous: Previous | None) -> Finding:
+    if isinstance(queue, Missing):
+        return Finding("n8n_queue", None, queue.status, None, "jobs", "the queue is not known", queue.reason)
+    limit = settings.N8N_QUEUE_MAX
+    length = judge_above(queue.waiting, limit / 2, limit)
+    message = _describe_queue(queue) + _describe_drain(queue, previous)
+    if length.status != "ok":
+        message += f", {length.status} above {length.limit:g}"
+    stuck = _judge_progress(queue, previous)
+    if stuck is not None:
+        message += f"; {stuck.message}"
+    status: Status = "critical" if "critical" in (length.status, stuck and stuck.status) else length.status
+    if stuck is not None and status == "ok":
+        status = stuck.status
+    return Finding(
+        "n8n_queue",
+        None,
+        status,
+        queue.waiting,
+        "jobs",
+        message,
+        advice=stuck.advice if stuck else _LONG_ADVICE,
+        is_clear=length.is_clear,
+    )
+
+
+def _describe_queue(queue: Queue) -> str:
+    if not queue.waiting:
+        return f"no job waits, {queue.running} running"
+    age = f", the oldest for {format_duration(queue.oldest_seconds)}" if queue.oldest_seconds is not None else ""
+    return f"{queue.waiting} {'jobs wait' if queue.waiting > 1 else 'job waits'}{age}, {queue.running} running"
+
+
+def _describe_drain(queue: Queue, previous: Previous | None) -> str:
+    """Say how fast a queue gets shorter, and when it will be empty."""
+    before = previous.memory.get("waiting") if previous else None
+    if previous is None or before is None or previous.elapsed_seconds <= 0 or not 0 < queue.waiting < before:
+        return ""
+    per_second = (before - queue.waiting) / previous.elapsed_seconds
+    return f", draining: empty in about {format_duration(queue.waiting / per_second)}"
+
+
+class _Stuck(NamedTuple):
+    """A queue that does not move."""
+
+    status: Status
+    message: str
+    advice: str
+
+
+def _judge_progress(queue: Queue, previous: Previous | None) -> _Stuck | None:
+    """Return what is wrong with a queue whose next job stays the same; None when it moves, or not for long enough."""
+    seconds = _count_stuck_seconds(queue, previous)
+    lasting = f"no progress for {format_duration(seconds)}"
+    if queue.is_redis and queue.running == 0 and seconds >= _DEAD_AFTER_SECONDS:
+        return _Stuck("critical", f"{lasting} and nothing running: the worker is dead", _DEAD_ADVICE)
+    if seconds >= _BUSY_AFTER_SECONDS:
+        why = "all that run take long" if queue.running else "nothing is running"
+        return _Stuck("warning", f"{lasting}: {why}", _BUSY_ADVICE)
+    return None
+
+
+def _count_stuck_seconds(queue: Queue, previous: Previous | None) -> float:
+    """Return for how long the same job has been next, counted over passes by the clock that nobody sets."""
+    if previous is None or not queue.oldest or previous.memory.get("oldest") != queue.oldest:
+        return 0.0
+    return float(previous.memory["stuck_seconds"]) + previous.elapsed_seconds
+
+
+def _judge_executions(reading: Reading) -> Finding:
+    executions, health = reading.executions, reading.is_ready
+    value, message, reason = None, "executions are not counted", None
+    status: Status = "ok"
+    if isinstance(executions, Missing):
+        status, reason = executions
+    else:
+        value = executions["completed"] + executions["failed"]
+        message = (
+            f"{executions['active']} active, {executions['waiting']} waiting; in the last hour"
+            f" {executions['completed']} completed, {executions['failed']} failed"
+        )
+    if isinstance(health, Missing):
+        status, message, reason = "unknown", f"n8n does not answer; {message}", f"n8n: {health.reason}"
+    elif not health:
+        status, message = "warning", f"n8n runs but is not ready: its database does not answer it; {message}"
+    else:
+        message = f"n8n is healthy; {message}"
+    advice = "look at PostgreSQL first; n8n goes on by itself when its database is back"
+    return Finding("n8n_executions", None, status, value, "executions", message, reason, advice)
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return the length of the queue, which job is next, and for how long it has been."""
+    queue = reading.queue
+    if isinstance(queue, Missing):
+        return {**(previous.memory if previous else {}), "is_on_loopback": reading.is_on_loopback}
+    return {
+        "waiting": queue.waiting,
+        "oldest": queue.oldest,
+        "stuck_seconds": _count_stuck_seconds(queue, previous),
+        "is_on_loopback": reading.is_on_loopback,
+    }

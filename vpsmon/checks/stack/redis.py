@@ -1,0 +1,134 @@
+"""redis_memory: what the data of Redis takes, and how far from the point where it refuses to take more.
+
+The numbers are those of INFO (https://redis.io/docs/latest/commands/info/). The user needs no more than +info.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from vpsmon.checks._limits import judge_above
+from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.host import Host
+from vpsmon.redis_server import find_server, read_redis
+from vpsmon.services import miss
+from vpsmon.settings import Settings
+from vpsmon.text import format_bytes
+
+ROWS = {"redis_memory": "bytes"}
+_WARNING_PERCENT = 90
+_CRITICAL_PERCENT = 97
+
+
+class Reading(NamedTuple):
+    """What INFO tells; `run_id` is another one after each start of the server."""
+
+    used_bytes: int
+    # 0 means that there is none.
+    limit_bytes: int
+    policy: str
+    evicted_keys: int
+    keys: int
+    # Keys with a time to live: the only ones that the volatile-… policies may evict.
+    expiring_keys: int
+    clients: int
+    run_id: str
+    container_limit_bytes: int | None
+
+
+def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
+    """Return the numbers of INFO. Raises NotApplicable (no Redis on this machine) or ReadError."""
+    try:
+        info: dict[str, Any] = read_redis(host, settings, [("INFO",)])[0]
+    except NotApplicable as absence:
+        raise miss(absence, previous) from None
+    if info.get("loading"):
+        done, left = info.get("loading_loaded_perc", "?"), info.get("loading_eta_seconds", "?")
+        raise ReadError(
+            f"Redis is loading its data from disk, {done} % done, about {left} s left:"
+            " wait, everything that needs it waits too"
+        )
+    databases = [value for key, value in info.items() if key.startswith("db") and isinstance(value, dict)]
+    try:
+        return Reading(
+            int(info["used_memory"]),
+            int(info["maxmemory"]),
+            str(info.get("maxmemory_policy", "noeviction")),
+            int(info["evicted_keys"]),
+            sum(int(database["keys"]) for database in databases),
+            sum(int(database.get("expires", 0)) for database in databases),
+            int(info["connected_clients"]),
+            str(info["run_id"]),
+            find_server(host, settings).memory_limit_bytes,
+        )
+    except (KeyError, ValueError) as error:
+        raise ReadError(f"the INFO of Redis is not as expected ({error}): is this really Redis?") from None
+
+
+def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
+    """Return a finding that is worse the nearer Redis is to refusing writes, or to being killed."""
+    status: Status = "ok"
+    is_clear, advice = True, None
+    limit_bytes, limit_name = _find_limit(reading)
+    percent = 100 * reading.used_bytes / limit_bytes if limit_bytes else 0.0
+    if limit_bytes and not _can_evict(reading):
+        judgement = judge_above(percent, _WARNING_PERCENT, _CRITICAL_PERCENT)
+        status, is_clear = judgement.status, judgement.is_clear
+        advice = "find what grows (redis-cli --bigkeys), delete it, or raise the limit"
+    return [
+        Finding(
+            "redis_memory",
+            None,
+            status,
+            reading.used_bytes,
+            "bytes",
+            _compose_message(reading, status, percent, limit_bytes, limit_name, previous),
+            advice=advice,
+            is_clear=is_clear,
+        )
+    ]
+
+
+def _find_limit(reading: Reading) -> tuple[int, str]:
+    if reading.limit_bytes:
+        return reading.limit_bytes, "maxmemory"
+    return reading.container_limit_bytes or 0, "the container's limit"
+
+
+def _can_evict(reading: Reading) -> bool:
+    """Whether a full Redis makes room for itself: then being full is what it is meant to be."""
+    if not reading.limit_bytes or reading.policy == "noeviction":
+        return False
+    return not reading.policy.startswith("volatile-") or reading.expiring_keys > 0
+
+
+def _compose_message(
+    reading: Reading, status: Status, percent: float, limit_bytes: int, limit_name: str, previous: Previous | None
+) -> str:
+    parts = [f"{format_bytes(reading.used_bytes)} in {reading.keys} keys for {reading.clients} clients"]
+    if limit_bytes:
+        parts.append(f"{percent:.0f} % of {limit_name} ({format_bytes(limit_bytes)})")
+    else:
+        parts.append("no maxmemory limit")
+    if reading.limit_bytes:
+        parts.append(reading.policy)
+    evicted_keys = _count_evictions(reading, previous)
+    if evicted_keys:
+        parts.append(f"{evicted_keys} keys evicted since the previous pass")
+    if status != "ok":
+        parts.append("it refuses writes at 100 %" if reading.limit_bytes else "the kernel kills it at 100 %")
+    return ", ".join(parts)
+
+
+def _count_evictions(reading: Reading, previous: Previous | None) -> int | None:
+    """Return the keys evicted since the previous pass; None without one, and across a restart of Redis."""
+    before = previous.memory if previous else {}
+    evicted_keys = before.get("evicted_keys")
+    if before.get("run_id") != reading.run_id or not isinstance(evicted_keys, int):
+        return None
+    return reading.evicted_keys - evicted_keys if reading.evicted_keys >= evicted_keys else None
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return the counter that the next pass compares with."""
+    return {"evicted_keys": reading.evicted_keys, "run_id": reading.run_id}
