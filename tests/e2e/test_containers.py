@@ -78,7 +78,8 @@ def test_memory_and_limit_are_what_docker_stats_shows(engine: DockerEngine) -> N
     with ExitStack() as stack:
         stack.enter_context(run_container(engine, "filled", ["sh", "-c", fill], mem_limit="100m"))
         stack.enter_context(run_container(engine, "free", ["sh", "-c", fill]))
-        wait_until(lambda: (Watch(container_memory).look()["filled"].value or 0) >= FILLED_BYTES, 30, "the memory is filled")
+        memory = Watch(container_memory)
+        wait_until(lambda: (memory.look()["filled"].value or 0) >= FILLED_BYTES, 30, "the memory is filled")
         time.sleep(2)
         command = ["docker", "--host", engine.url, "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

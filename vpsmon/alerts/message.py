@@ -42,7 +42,9 @@ def join_lines(lines: Sequence[Line], as_html: bool) -> str:
 def _render_notice(notice: Notice) -> list[Line]:
     mark = _END_MARK if notice.is_end else _MARKS[notice.severity]
     message = clean(notice.message, _LONGEST_NOTICE)
-    lines = [Line(f"{mark} <b>{_escape(notice.check)}</b>\n{_escape(message)}", f"{mark} {notice.check}\n{message}")]
+    name = f" {clean(notice.object)}" if notice.object else ""
+    head = Line(f"{mark} <b>{_escape(notice.check)}</b>{_escape(name)}", f"{mark} {notice.check}{name}")
+    lines = [Line(f"{head.html}\n{_escape(message)}", f"{head.plain}\n{message}")]
     if notice.suppressed_count:
         held = f"{notice.suppressed_count} more of these were held back since the last message"
         lines.append(Line(f"<i>{held}</i>", held))
