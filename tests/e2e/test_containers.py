@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image, run_container
+from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image, internal_network, run_container
 from tests.kit.kernel import wait_until
 from vpsmon import containers, docker_client
 from vpsmon.cgroups import read_usage
@@ -92,9 +92,8 @@ def test_memory_and_limit_are_what_docker_stats_shows(engine: DockerEngine) -> N
 
 
 def test_names_services_and_addresses_of_a_compose_stack_without_published_ports(engine: DockerEngine) -> None:
-    network = engine.client.networks.create("crm_backend", internal=True)
     with ExitStack() as stack:
-        stack.callback(network.remove)
+        stack.enter_context(internal_network(engine, "crm_backend"))
         serve = ["httpd", "-f", "-p", "8080"]
         options: dict[str, Any] = {"labels": labels("n8n", note=LONG_LABEL), "network": "crm_backend"}
         stack.enter_context(run_container(engine, "crm-n8n-1", serve, environment={"A": "b=c"}, **options))

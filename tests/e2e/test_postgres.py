@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 import psycopg2
 import pytest
 
-from tests.kit.docker import DockerEngine, run_container
+from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import (
     POSTGRES_USER_ID,
@@ -311,19 +311,17 @@ def stack(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> DockerEngine
 
 
 def test_a_container_without_published_ports_on_an_internal_network_is_found_by_its_label(stack: DockerEngine) -> None:
-    network = stack.client.networks.create("crm_backend", internal=True)
-    environment = {"POSTGRES_USER": "owner", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "crm"}
-    labels = {"com.docker.compose.service": "postgres", "com.docker.compose.project": "crm"}
-    with run_container(
-        stack,
-        "crm-postgres-1",
-        ["/postgres-entrypoint", "-p", "5433"],
-        image=STACK_IMAGE,
-        user=str(POSTGRES_USER_ID),
-        environment=environment,
-        labels=labels,
-        network=network.name,
-    ) as container:
+    options = {
+        "user": str(POSTGRES_USER_ID),
+        "environment": {"POSTGRES_USER": "owner", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "crm"},
+        "labels": {"com.docker.compose.service": "postgres", "com.docker.compose.project": "crm"},
+        "network": "crm_backend",
+    }
+    command = ["/postgres-entrypoint", "-p", "5433"]
+    with (
+        internal_network(stack, "crm_backend"),
+        run_container(stack, "crm-postgres-1", command, image=STACK_IMAGE, **options) as container,
+    ):
 
         def psql(query: str) -> str:
             program = str(postgres_folder() / "bin/psql")

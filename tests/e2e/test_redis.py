@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.docker import DockerEngine, run_container
+from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import (
     STACK_IMAGE,
@@ -263,9 +263,11 @@ START = "exec redis-server --save '' --protected-mode no"
 def test_a_container_on_an_internal_network_is_found_with_its_password(
     stack: DockerEngine, command: list[str], environment: dict[str, str], port: int
 ) -> None:
-    network = stack.client.networks.create("crm_cache", internal=True)
-    options = {"labels": LABELS, "network": network.name, "environment": environment, "mem_limit": "64m"}
-    with run_container(stack, "crm-redis-1", command, image=STACK_IMAGE, **options) as container:
+    options = {"labels": LABELS, "network": "crm_cache", "environment": environment, "mem_limit": "64m"}
+    with (
+        internal_network(stack, "crm_cache"),
+        run_container(stack, "crm-redis-1", command, image=STACK_IMAGE, **options) as container,
+    ):
         password = find_server_password()
 
         def cli(*words: str) -> str:
@@ -282,7 +284,6 @@ def test_a_container_on_an_internal_network_is_found_with_its_password(
         assert "of the container's limit (64 MB)" in row.message
         assert "crm-redis-1" in find_server(Host(), Settings()).describe()
         assert SECRET not in repr(find_server(Host(), Settings()))
-    network.remove()
 
 
 def find_server_password() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from docker.models.containers import Container
 
-from tests.kit.docker import DockerEngine, run_container
+from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.n8n import FakeN8n
 from tests.kit.stack import POSTGRES_USER_ID, STACK_IMAGE, import_stack_image, postgres_folder
@@ -53,9 +53,7 @@ def compose_stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     """Start the six services on an internal network and wait until PostgreSQL and Redis answer."""
     import_stack_image(engine)
     with ExitStack() as cleanup:
-        network = engine.client.networks.create(f"{PROJECT}_backend", internal=True)
-        cleanup.callback(network.remove)
-        network.reload()
+        network = cleanup.enter_context(internal_network(engine, f"{PROJECT}_backend"))
         gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
         n8n = cleanup.enter_context(FakeN8n(address="0.0.0.0"))  # noqa: S104 - containers have to reach it
         waha = cleanup.enter_context(FakeWaha(key=WAHA_KEY, address="0.0.0.0"))  # noqa: S104

@@ -28,6 +28,7 @@ import docker
 import docker.errors
 import requests
 from docker.models.containers import Container
+from docker.models.networks import Network
 
 from tests.kit.kernel import is_left_over, wait_until
 
@@ -275,6 +276,18 @@ def run_container(
     finally:
         with suppress(docker.errors.APIError, requests.RequestException):
             container.remove(force=True, v=True)
+
+
+@contextmanager
+def internal_network(engine: DockerEngine, name: str) -> Iterator[Network]:
+    """A network without a way out, as a compose stack keeps its databases on; removed at the end."""
+    network = engine.client.networks.create(name, internal=True)
+    try:
+        network.reload()
+        yield network
+    finally:
+        with suppress(docker.errors.APIError, requests.RequestException):
+            network.remove()
 
 
 def container_address(container: Container) -> str:
