@@ -53,6 +53,10 @@ class Memories:
         record = {"boot_id": self._boot_id, "monotonic_seconds": self._monotonic_seconds, "memory": memory}
         self._state.setdefault(self._kinds[0], {})[check.__name__] = record
 
+    def note_stage(self, stage: str, wall_seconds: float, status: str) -> None:
+        """Note when a stage of a pass looked, and how it found the machine, for people who ask."""
+        self._state.setdefault("last_pass", {})[stage] = {"wall_seconds": wall_seconds, "status": status}
+
     def to_state(self) -> dict[str, Any]:
         """Return the content of the file."""
         return self._state

@@ -6,9 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vpsmon.findings import Finding, worst_status
 from vpsmon.text import format_local, format_utc
+
+if TYPE_CHECKING:
+    from vpsmon.probes import Result
 
 SCHEMA = 1
 _COLOURS = {"ok": "32", "warning": "33", "critical": "1;31", "unknown": "35", "skipped": "2"}
@@ -59,6 +63,16 @@ def _format_reasons(findings: Sequence[Finding]) -> list[str]:
             checks += [finding.check] if finding.check not in checks else []
     lines = [f"{', '.join(checks)}: {reason}" for reason, checks in checks_by_reason.items()]
     return ["", *lines] if lines else []
+
+
+def format_results(results: Sequence[Result], with_colour: bool) -> str:
+    """Return the results of probes, one a line, aligned."""
+    width = max(len(result.name) for result in results)
+    colours = {"OK": "ok", "SKIP": "skipped", "FAIL": "critical"}
+    return "\n".join(
+        f"{_paint(f'{each.verdict:<4}', colours[each.verdict], with_colour)}  {each.name:<{width}}  {each.text}"
+        for each in results
+    )
 
 
 def wants_colour() -> bool:

@@ -19,7 +19,7 @@ from vpsmon.checks import load_checks
 from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
 from vpsmon.container_names import name_containers
-from vpsmon.findings import Finding
+from vpsmon.findings import Finding, worst_status
 from vpsmon.host import Host
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.memories import Memories
@@ -61,7 +61,7 @@ def run_kernel_stage(context: PassContext) -> StageResult:
         with state.lock():
             memories = context.recall_memories()
             attempts = [attempt(check, host, config.settings, memories.recall(check)) for check in checks]
-            return _record(context, memories, attempts, None)
+            return _record("kernel", context, memories, attempts, None)
     except StateError as error:
         attempts = [attempt(check, host, config.settings, None) for check in checks]
         return _judge_without_state(context, attempts, str(error))
@@ -71,7 +71,7 @@ def record_stack_stage(context: PassContext, attempts: Sequence[Attempt], entry_
     """Judge what was read of the stack, remember it, and add what is to be told to the message of this pass."""
     try:
         with context.state.lock():
-            return _record(context, context.recall_memories(), attempts, entry_id)
+            return _record("stack", context, context.recall_memories(), attempts, entry_id)
     except StateError as error:
         return _judge_without_state(context, attempts, str(error))
 
@@ -83,7 +83,7 @@ def _judge_without_state(context: PassContext, attempts: Sequence[Attempt], erro
 
 
 def _record(
-    context: PassContext, memories: Memories, attempts: Sequence[Attempt], entry_id: str | None
+    stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt], entry_id: str | None
 ) -> StageResult:
     """Judge the readings and write all that follows from them in one step."""
     host, config, state, with_alerts = context
@@ -96,6 +96,7 @@ def _record(
     if any(finding.events for finding in findings):
         findings = name_containers(findings, memories.recall_container_names())
     result = StageResult(_name_consumers(host, findings), [])
+    memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
     files = {MEMORIES_FILE: memories.to_state()}
     if with_alerts:
         rows = {name for each in attempts for name in each.check.ROWS}

@@ -73,7 +73,9 @@ def test_every_command_of_the_readme_runs(workdir: Workdir) -> None:
         if words == ["monitor"]:
             continue  # runs until it is stopped: tests/e2e/test_resident.py
         done = workdir.run(*words)
-        assert done.returncode in (0, 3), (command, done.stderr)
+        # Without a bot there is nothing to send with.
+        allowed = (0, 1) if words == ["selftest", "--send"] else (0, 3)
+        assert done.returncode in allowed, (command, done.stderr)
 
 
 def imported_modules(path: Path) -> set[str]:

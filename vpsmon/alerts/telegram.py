@@ -66,6 +66,16 @@ def make_destination(settings: Settings) -> Destination:
     )
 
 
+def fetch_bot_name(host: Host, destination: Destination) -> str:
+    """Return the name of the bot that the token belongs to. Raises ReadError: the token is wrong, or no network."""
+    try:
+        answer = _check_reply(_call(host, destination, "getMe", {}))
+    except (Refused, TryLater, MarkupRejected, ChatMoved) as error:
+        raise ReadError(str(error)) from None
+    result = answer.get("result")
+    return clean(str(result.get("username", "unknown"))) if isinstance(result, dict) else "unknown"
+
+
 def send_message(host: Host, destination: Destination, text: str, as_html: bool) -> None:
     """Send one message. Raises Refused, TryLater, MarkupRejected or ChatMoved when it did not arrive."""
     payload: dict[str, Any] = {
@@ -77,21 +87,25 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
         payload["parse_mode"] = "HTML"
     if destination.thread_id:
         payload["message_thread_id"] = destination.thread_id
+    _check_reply(_call(host, destination, "sendMessage", payload))
+
+
+def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> HttpReply:
     token = urllib.parse.quote(destination.token, safe=":")
-    url = f"{destination.api_base}/bot{token}/sendMessage"
+    url = f"{destination.api_base}/bot{token}/{method}"
     body = json.dumps(payload).encode()
     try:
         headers = {"Content-Type": "application/json"}
-        reply = host.request("POST", url, body, headers, _TIMEOUT_SECONDS, through_proxy=True)
+        return host.request("POST", url, body, headers, _TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:
         raise TryLater(f"Telegram cannot be reached: {error}") from None
-    _check_reply(reply)
 
 
-def _check_reply(reply: HttpReply) -> None:
+def _check_reply(reply: HttpReply) -> dict[str, Any]:
+    """Return Telegram's answer. Raises Refused, TryLater, MarkupRejected or ChatMoved when it is a no."""
     answer = _parse(reply)
     if reply.status == 200 and answer.get("ok") is True:
-        return
+        return answer
     parameters = answer.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
     description = redact(clean(str(answer.get("description", "no description")), 200))

@@ -1,0 +1,93 @@
+"""`vpsmon status` and `vpsmon selftest`: what was found and from where, what is missing, and never a secret."""
+
+from __future__ import annotations
+
+import re
+
+from tests.kit import telegram as bot_api
+from tests.kit.command import ConfigValue, Workdir
+from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, compose_stack
+from tests.kit.docker import DockerEngine
+from tests.kit.telegram import FakeTelegram
+
+NO_DOCKER = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+
+
+def keys_of(telegram: FakeTelegram) -> dict[str, ConfigValue]:
+    return {
+        "TELEGRAM_BOT_TOKEN": telegram.token,
+        "TELEGRAM_CHAT_ID": str(telegram.chat_id),
+        "TELEGRAM_API_BASE": telegram.url,
+    }
+
+
+def verdicts(output: str) -> dict[str, str]:
+    return {line[6:].split("  ")[0].strip(): line[:4].strip() for line in output.splitlines()}
+
+
+def test_both_say_what_was_found_and_from_where_without_a_secret(workdir: Workdir, engine: DockerEngine) -> None:
+    with compose_stack(engine) as stack:
+        stack.waha.add("default")
+        selftest = workdir.run("selftest", env={"DOCKER_HOST": engine.url})
+        status = workdir.run("status", env={"DOCKER_HOST": engine.url})
+    assert selftest.returncode == 0, selftest.stdout
+    for output in (selftest.stdout, status.stdout):
+        assert re.search(r"PostgreSQL +\S+:5432 \(.*crm-postgres-1\), user owner, database n8n", output)
+        assert re.search(r"Redis +\S+:6379 \(.*crm-redis-1\)", output)
+        assert re.search(r"n8n +http://\S+:5678 \(.*crm-n8n-1\), queue mode, database postgresdb", output)
+        assert re.search(r"WAHA +http://\S+:3000 \(.*crm-waha-1\), key from WAHA_API_KEY of its container, 1 ses", output)
+        assert not any(secret in output for secret in (POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY))
+
+
+def test_selftest_calls_the_bot_and_sends_only_when_asked(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(**keys_of(telegram))
+    done = workdir.run("selftest", env=NO_DOCKER)
+    assert done.returncode == 0, done.stdout
+    assert verdicts(done.stdout)["Telegram"] == "OK"
+    assert verdicts(done.stdout)["Docker"] == "SKIP"
+    assert telegram.messages == []
+    assert "sent; look into the chat" in workdir.run("selftest", "--send", env=NO_DOCKER).stdout
+    assert "self-test: messages arrive" in telegram.messages[0].text
+
+
+def test_selftest_fails_and_says_how_to_mend_it(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(**keys_of(telegram), REDIS_URL="redis://127.0.0.1:1/0")
+    telegram.always = bot_api.refusal(401, "Unauthorized")
+    (workdir.path / ".alerts").write_text("in the way")
+    done = workdir.run("selftest", "--send", env=NO_DOCKER)
+    found = verdicts(done.stdout)
+    assert done.returncode == 1
+    for name in ("state directory", "Redis", "Telegram", "Telegram message"):
+        assert found[name] == "FAIL", done.stdout
+    assert "ask @BotFather for the token" in done.stdout
+    assert telegram.token not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_tells_the_last_pass_the_incidents_and_the_outbox(workdir: Workdir, telegram: FakeTelegram) -> None:
+    limits: dict[str, ConfigValue] = {"MEMORY_CRITICAL_MB": 100_000_000, "DISK_CRITICAL_PCT": 0, "DISK_WARNING_PCT": 0}
+    workdir.write_config(**keys_of(telegram), **limits)
+    before = workdir.run("status", env=NO_DOCKER).stdout
+    assert "none yet" in before
+    telegram.stop()
+    workdir.run("monitor", "--once", env=NO_DOCKER)
+    output = workdir.run("status", env=NO_DOCKER).stdout
+    assert re.search(r"last pass +\d{4}-\S+ \S+ \S+ \(\d+ s ago\): kernel critical, stack \w+", output)
+    assert re.search(r"incidents .*critical memory_available since ", output)
+    assert re.search(r"incidents .*critical disk_usage / since ", output)
+    assert re.search(r"outbox +1 message\(s\) wait", output)
+
+
+def test_status_tells_a_permanent_refusal(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(**keys_of(telegram), MEMORY_CRITICAL_MB=100_000_000)
+    telegram.always = bot_api.blocked()
+    workdir.run("monitor", "--once", env=NO_DOCKER)
+    assert "bot was blocked by the user" in workdir.run("status", env=NO_DOCKER).stdout
+
+
+def test_status_survives_a_state_of_another_form(workdir: Workdir) -> None:
+    workdir.run("monitor", "--once", env=NO_DOCKER)
+    for name in ("pass_state.json", "alert_state.json", "outbox.json"):
+        (workdir.path / ".alerts" / name).write_text('{"schema": 1, "last_pass": 5, "incidents": [], "refusal": 7}')
+    done = workdir.run("status", env=NO_DOCKER)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,45 @@
+"""`vpsmon selftest`: tries every path that vpsmon uses and says what is missing and how to mend it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vpsmon.config import Config
+from vpsmon.findings import ReadError
+from vpsmon.foreground import EXIT_FAILED, load_or_explain
+from vpsmon.host import Host
+from vpsmon.output import format_results, print_text, wants_colour
+from vpsmon.probes import ALL, run_probe
+from vpsmon.text import format_local
+
+
+@click.command()
+@click.option("--send", is_flag=True, help="Also send a message to the Telegram chat.")
+@click.pass_obj
+def selftest(config_file: str | None, send: bool) -> None:
+    """Try every path that vpsmon uses: OK, SKIP (why not) or FAIL (how to mend it).
+
+    Exit status: 0 nothing failed; 1 something did, or the configuration is invalid; 2 wrong usage.
+    """
+    config = load_or_explain(config_file)
+    if config is None:
+        sys.exit(EXIT_FAILED)
+    host = Host()
+    results = [run_probe(name, probe, host, config) for name, probe in ALL.items()]
+    if send:
+        results.append(run_probe("Telegram message", _send_message, host, config))
+    print_text(format_results(results, wants_colour()))
+    sys.exit(EXIT_FAILED if any(result.verdict == "FAIL" for result in results) else 0)
+
+
+def _send_message(host: Host, config: Config) -> str:
+    from vpsmon.alerts.telegram import Refused, TryLater, make_destination, send_message
+
+    text = f"{host.name} · {format_local(host.wall_seconds())}\nvpsmon's self-test: messages arrive."
+    try:
+        send_message(host, make_destination(config.settings), text, as_html=False)
+    except (Refused, TryLater) as error:
+        raise ReadError(str(error)) from None
+    return "sent; look into the chat"

@@ -1,0 +1,104 @@
+"""`vpsmon status`: one screen for a person: the last pass, what goes on, what waits, and what was found from where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from vpsmon import __version__
+from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+from vpsmon.alerts.outbox import list_entries
+from vpsmon.config import Config
+from vpsmon.foreground import EXIT_FAILED, load_or_explain
+from vpsmon.host import Host
+from vpsmon.log import say
+from vpsmon.memories import FILE as MEMORIES_FILE
+from vpsmon.output import print_text
+from vpsmon.passes import ALERT_FILE
+from vpsmon.probes import SERVICES, run_probe
+from vpsmon.state import StateDirectory, StateError
+from vpsmon.text import clean, format_duration, format_local
+
+
+@click.command()
+@click.pass_obj
+def status(config_file: str | None) -> None:
+    """Show the last pass, open incidents, what waits to be sent, and the services that were found.
+
+    Exit status: 0 done; 1 the configuration is invalid or the state cannot be read.
+    """
+    config = load_or_explain(config_file)
+    if config is None:
+        sys.exit(EXIT_FAILED)
+    host = Host()
+    state = StateDirectory(config.state_directory)
+    try:
+        lines = [*_describe_state(host, config, state), *_describe_services(host, config)]
+    except StateError as error:
+        say("error", str(error))
+        sys.exit(EXIT_FAILED)
+    for notice in state.notices:
+        say("warning", notice)
+    width = max(len(title) for title, _ in lines)
+    print_text("\n".join(f"{title:<{width}}  {text}" for title, text in lines))
+
+
+def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterator[tuple[str, str]]:
+    now = host.wall_seconds()
+    yield f"vpsmon {__version__}", f"on {host.name}"
+    yield "configuration", config.path or "no monitor.conf: everything has its default"
+    yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
+    yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
+    yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
+    yield "history", f"{config.state_directory}/alert_history.log"
+
+
+def _describe_file(state: StateDirectory, name: str, describe: Callable[[dict[str, Any]], str]) -> str:
+    try:
+        return describe(state.load(name))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return f"{name} is of another form; the next pass starts it afresh"
+
+
+def _describe_last_pass(memories: dict[str, Any], now_seconds: float) -> str:
+    stages = memories.get("last_pass", {})
+    if not stages:
+        return "none yet: vpsmon monitor --once"
+    last_seconds = max(float(stage["wall_seconds"]) for stage in stages.values())
+    statuses = ", ".join(f"{name} {clean(stage['status'])}" for name, stage in stages.items())
+    return f"{_ago(last_seconds, now_seconds)}: {statuses}"
+
+
+def _describe_incidents(alerts: dict[str, Any], now_seconds: float) -> str:
+    return "; ".join(_describe_incident(each, now_seconds) for each in alerts.get("incidents", {}).values()) or "none"
+
+
+def _describe_incident(incident: dict[str, Any], now_seconds: float) -> str:
+    name = " ".join(clean(incident[key]) for key in ("check", "object") if incident[key])
+    return f"{clean(incident['severity'])} {name} since {_ago(incident['since'], now_seconds)}"
+
+
+def _describe_outbox(outbox: dict[str, Any], config: Config, now_seconds: float) -> str:
+    refusal = outbox.get("refusal")
+    if isinstance(refusal, dict):
+        return clean(str(refusal.get("reason")), 300)
+    entries = list_entries(outbox)
+    if entries:
+        return f"{len(entries)} message(s) wait, the oldest for {_span(entries[0]['wall_seconds'], now_seconds)}"
+    return "empty" if config.settings.has_telegram else "not in use: Telegram is not set up"
+
+
+def _describe_services(host: Host, config: Config) -> Iterator[tuple[str, str]]:
+    for name, probe in SERVICES.items():
+        yield name, run_probe(name, probe, host, config).text
+
+
+def _ago(wall_seconds: float, now_seconds: float) -> str:
+    return f"{format_local(wall_seconds)} ({_span(wall_seconds, now_seconds)} ago)"
+
+
+def _span(wall_seconds: float, now_seconds: float) -> str:
+    return format_duration(now_seconds - wall_seconds)
