@@ -142,6 +142,21 @@ def test_the_ways_to_end_are_told_apart(exit_code: int, cause: str | None, text:
     assert text in finding.message
 
 
+def test_an_engine_that_stays_away_is_critical_after_a_minute_and_keeps_the_names() -> None:
+    memory = container_state.remember(container_state.Reading([state_of()], NOW), None)
+    statuses = []
+    for later in (30, 60, 89, 91):
+        previous = Previous(memory, 30.0)
+        reading = container_state.Reading([], NOW + later, "Docker does not answer")
+        (finding,) = container_state.judge(reading, SETTINGS, previous)
+        statuses.append(finding.status)
+        memory = container_state.remember(reading, previous)
+    assert statuses == ["unknown", "unknown", "unknown", "critical"]
+    assert finding.message == "no word of Docker for 1 min 1 s; containers that ran under it: 1"
+    back = container_state.Reading([state_of()], NOW + 120)
+    assert "trouble_since" not in container_state.remember(back, Previous(memory, 30.0))
+
+
 def test_names_and_causes_are_remembered_for_containers_that_exist_only() -> None:
     dead = state_of(status="exited", exit_code=137, finished_wall_seconds=NOW, cause="x")
     memory = container_state.remember(container_state.Reading([dead, state_of(id="b" * 64)], NOW), None)

@@ -72,7 +72,7 @@ class Ledger:
         notices = []
         seen = set()
         # A check that could not look, only says so in a row without object: what it saw before may still be there.
-        blind = {each.check for each in findings if not each.object and each.status in ("unknown", "skipped")}
+        blind = {each.check for each in findings if not each.object and each.status != "ok"}
         for finding in findings:
             seen.add(_incident_key(finding.check, finding.object))
             notices += self._judge_events(finding)
@@ -174,7 +174,8 @@ class Ledger:
 
     def _end_vanished(self, checks: set[str], seen: set[str]) -> list[Notice]:
         gone = [key for key, incident in self.incidents.items() if incident["check"] in checks and key not in seen]
-        return [notice for key in gone for notice in self._end(key, "it is no longer there")]
+        words = {key: "it is no longer there" if self.incidents[key]["object"] else "it works again" for key in gone}
+        return [notice for key in gone for notice in self._end(key, words[key])]
 
     def _forget(self) -> None:
         """Drop alert types that have been quiet for long, so that objects which come and go do not add up."""

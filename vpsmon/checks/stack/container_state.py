@@ -20,6 +20,8 @@ ROWS = {"container_state": ""}
 _START_WAIT_SECONDS = 300
 # What ended longer ago is not looked into: the logs that tell why may be gone, and it is no news.
 _FRESH_DEATH_SECONDS = 900
+# Longer than dockerd takes to restart, or to answer on a machine that thrashes for a moment.
+_PATIENCE_SECONDS = 60
 _ESSENTIAL_LABEL = "vpsmon.essential"
 
 
@@ -42,10 +44,11 @@ class Observed(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """All containers, and when they were looked at."""
+    """All containers, and when they were looked at; or what is wrong with an engine that ran some a moment ago."""
 
     containers: list[Observed]
     wall_seconds: float
+    trouble: str = ""
 
 
 class _Verdict(NamedTuple):
@@ -62,9 +65,9 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the state of all containers, and why those ended that have just died. Raises NotApplicable, ReadError."""
     try:
         containers = read_containers(host, settings)
-    except NotApplicable as error:
+    except (NotApplicable, ReadError) as error:
         if previous and previous.memory.get("names"):
-            raise ReadError(f"Docker ran containers a moment ago and is gone: {error}") from None
+            return Reading([], host.wall_seconds(), str(error))
         raise
     reading = Reading([_observe(container) for container in containers], host.wall_seconds())
     causes: dict[str, str] = {}
@@ -111,11 +114,30 @@ def _to_death(container: Observed) -> Death:
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
-    """Return one finding for each container, critical where an essential one is down."""
+    """Return one finding for each container, critical where an essential one is down or nobody can tell any more."""
+    if reading.trouble:
+        return [_judge_trouble(reading, previous)]
     if not reading.containers:
         reason = "there is no container; docker compose up -d starts the stack"
         return [Finding("container_state", None, "skipped", None, "", "nothing to look at", reason)]
     return [_judge_container(container, reading.wall_seconds, settings) for container in reading.containers]
+
+
+def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
+    """An engine may be slow for a moment; one that stays away leaves the whole stack without anybody to restart it."""
+    lasted_seconds = reading.wall_seconds - _trouble_since(reading, previous)
+    names = previous.memory["names"].values() if previous else ()
+    known = f"containers that ran under it: {len(names)}"
+    if lasted_seconds < _PATIENCE_SECONDS:
+        return Finding("container_state", None, "unknown", None, "", f"no word of Docker; {known}", reading.trouble)
+    message = f"no word of Docker for {format_duration(lasted_seconds)}; {known}"
+    advice = "systemctl status docker says whether it runs; restarting it restarts the containers too"
+    return Finding("container_state", None, "critical", None, "", message, reading.trouble, advice=advice)
+
+
+def _trouble_since(reading: Reading, previous: Previous | None) -> float:
+    since = previous.memory.get("trouble_since") if previous else None
+    return reading.wall_seconds if since is None else min(float(since), reading.wall_seconds)
 
 
 def _judge_container(container: Observed, now_seconds: float, settings: Settings) -> Finding:
@@ -196,6 +218,8 @@ def _assess_created(container: Observed, now_seconds: float) -> _Verdict:
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     """Return the name of each container by the start of its id, and the causes found; a removed one is forgotten."""
+    if reading.trouble:
+        return {**(previous.memory if previous else {}), "trouble_since": _trouble_since(reading, previous)}
     looked_into = [each for each in reading.containers if each.cause is not None]
     return {
         "names": {each.id[:12]: each.name for each in reading.containers},
