@@ -75,6 +75,7 @@ def guarded(action: Callable[..., None], *arguments: str) -> int:
 def try_out() -> None:
     """Make .venv and become `vpsmon monitor --once` in it, so that signals and the exit status need no passing on."""
     make_environment()
+    os.chdir(ROOT)  # where monitor.conf is, and .alerts may be
     os.execv(VENV / "bin" / "vpsmon", ["vpsmon", "monitor", "--once"])  # noqa: S606 - a shell would only be in the way
 
 
