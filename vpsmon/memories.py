@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vpsmon import __version__
 from vpsmon.checks import Check
 from vpsmon.findings import Previous
 from vpsmon.host import Host
@@ -56,6 +57,17 @@ class Memories:
     def note_stage(self, stage: str, wall_seconds: float, status: str) -> None:
         """Note when a stage of a pass looked, and how it found the machine, for people who ask."""
         self._state.setdefault("last_pass", {})[stage] = {"wall_seconds": wall_seconds, "status": status}
+
+    def note_absent_stack(self, units: dict[str, str] | None) -> None:
+        """Note the rows of the stack's checks when all of them had nothing to look at; None when one had."""
+        self._state["absent_stack"] = {"version": __version__, "units": units or {}}
+
+    def recall_absent_stack(self) -> dict[str, str]:
+        """Return those rows with their units; {} where a service was found, or has not been looked for."""
+        noted = self._state.get("absent_stack", {})
+        # Another version may have other rows.
+        units = noted.get("units") if noted.get("version") == __version__ else None
+        return units if isinstance(units, dict) else {}
 
     def to_state(self) -> dict[str, Any]:
         """Return the content of the file."""

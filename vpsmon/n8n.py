@@ -15,13 +15,14 @@ from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.postgres import read_rows
 from vpsmon.postgres_session import QueryError
+from vpsmon.presence import N8N_PORT
 from vpsmon.redis_server import read_redis
 from vpsmon.services import locate, to_port
 from vpsmon.settings import Settings
 from vpsmon.text import clean
 from vpsmon.web import Site, ask, has_listener, parse_json, show_url, site_of_addresses, site_of_setting
 
-_PORT = 5678
+_PORT = N8N_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
 _HEALTH_SECONDS = 1.5
 _PROBE_SECONDS = 1.0

@@ -97,6 +97,9 @@ def _record(
         findings = name_containers(findings, memories.recall_container_names())
     result = StageResult(_name_consumers(host, findings), [])
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
+    if stage == "stack":
+        is_absent = all(finding.status == "skipped" for finding in findings)
+        memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)
     files = {MEMORIES_FILE: memories.to_state()}
     if with_alerts:
         rows = {name for each in attempts for name in each.check.ROWS}

@@ -14,6 +14,7 @@ from vpsmon.containers import Container
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.postgres_session import PostgresSession, open_session
+from vpsmon.presence import POSTGRES_PORT
 from vpsmon.proc import is_listening
 from vpsmon.services import Place, find_option, locate, read_options, to_port
 from vpsmon.settings import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg2.sql import Composable
 
 _SOCKET_FOLDER = "/var/run/postgresql"
-_PORT = 5432
+_PORT = POSTGRES_PORT
 _NO_RIGHTS = (
     "create a role for vpsmon (CREATE ROLE vpsmon LOGIN PASSWORD '…' IN ROLE pg_monitor) and set POSTGRES_DSN to"
     " host=127.0.0.1 user=vpsmon password=… dbname=…"

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.presence import REDIS_PORT
 from vpsmon.text import clean
 
 if TYPE_CHECKING:
     import redis
 
-PORT = 6379
+PORT = REDIS_PORT
 _TIMEOUT_SECONDS = 2.0
 
 

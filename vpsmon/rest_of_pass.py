@@ -12,14 +12,14 @@ import sys
 
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.attempts import attempt_side_by_side
 from vpsmon.checks import load_checks
 from vpsmon.config import ConfigError, load_config
-from vpsmon.findings import ReadError
+from vpsmon.findings import Finding, ReadError
 from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.pass_log import report_problems
 from vpsmon.passes import PassContext, StageResult, record_stack_stage
+from vpsmon.presence import explain_absence
 from vpsmon.state import StateDirectory, StateError
 
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
@@ -29,31 +29,63 @@ _HEARTBEAT_TIMEOUT_SECONDS = 5.0
 _CHILD_TIMEOUT_SECONDS = 60
 
 
+def is_needed(context: PassContext) -> bool:
+    """Return whether a quiet pass needs a child at all: it costs many times what the kernel checks do."""
+    try:
+        return bool(context.config.settings.HEARTBEAT_URL) or has_mail(context) or find_absence(context) is None
+    except StateError:
+        return True
+
+
 def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     """Check the stack, then send what is to be told and the heartbeat. Raises StateError.
 
     `entry_id` is the message of this pass in the outbox, if the kernel checks had anything to tell.
     """
-    attempts = attempt_side_by_side(
-        load_checks("stack"), context.host, context.config.settings, context.recall_memories().recall
-    )
-    if not attempts.wait(_GRACE_SECONDS):
-        deliver(context)
-    result = record_stack_stage(context, attempts.collect(), entry_id)
+    result = find_absence(context) or _run_stack_stage(context, entry_id)
     deliver(context)
     if context.with_alerts and context.config.settings.HEARTBEAT_URL and not result.state_error:
         _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
     return result
 
 
+def find_absence(context: PassContext) -> StageResult | None:
+    """Return the rows of a machine on which nothing of a stack was found and nothing has come since; else None.
+
+    Importing the stack's checks alone costs twice what Python itself does. Raises StateError.
+    """
+    units = context.recall_memories().recall_absent_stack()
+    reason = explain_absence(context.host, context.config.settings) if units else None
+    if reason is None:
+        return None
+    rows = [Finding(name, None, "skipped", None, unit, "not applicable here", reason) for name, unit in units.items()]
+    return StageResult(rows, [])
+
+
+def _run_stack_stage(context: PassContext, entry_id: str | None) -> StageResult:
+    from vpsmon.attempts import attempt_side_by_side
+
+    attempts = attempt_side_by_side(
+        load_checks("stack"), context.host, context.config.settings, context.recall_memories().recall
+    )
+    if not attempts.wait(_GRACE_SECONDS):
+        deliver(context)
+    return record_stack_stage(context, attempts.collect(), entry_id)
+
+
 def deliver(context: PassContext) -> None:
     """Send what waits in the outbox, if anything. Raises StateError."""
-    _, config, state, with_alerts = context
-    if with_alerts and config.settings.has_telegram and list_entries(state.load(OUTBOX_FILE)):
+    if has_mail(context):
         from vpsmon.alerts.delivery import Delivery
         from vpsmon.alerts.telegram import make_destination
 
-        Delivery(context.host, state, make_destination(config.settings)).deliver()
+        Delivery(context.host, context.state, make_destination(context.config.settings)).deliver()
+
+
+def has_mail(context: PassContext) -> bool:
+    """Return whether something waits that can be sent. Raises StateError."""
+    _, config, state, with_alerts = context
+    return with_alerts and config.settings.has_telegram and bool(list_entries(state.load(OUTBOX_FILE)))
 
 
 def _send_heartbeat(host: Host, url: str) -> None:

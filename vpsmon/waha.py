@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from vpsmon.containers import Container, find_container, read_containers
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host, HttpReply
+from vpsmon.presence import WAHA_PORT
 from vpsmon.services import locate, to_port
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
 from vpsmon.web import Site, ask, has_listener, parse_json, show_url, site_of_addresses, site_of_setting
 
-_PORT = 3000
+_PORT = WAHA_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
 _PROBE_SECONDS = 1.0
 # The newest name first; WAHA_API_KEY_PLAIN stands beside a WAHA_API_KEY that holds only a hash.

@@ -15,6 +15,7 @@ from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.pass_log import SETUP_HINT, report_problems
 from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.rest_of_pass import is_needed
 from vpsmon.state import StateDirectory
 from vpsmon.systemd import Notifier
 
@@ -74,11 +75,13 @@ class Watcher:
 
     def _run_pass(self) -> None:
         state = StateDirectory(self._config.state_directory)
-        result = run_kernel_stage(PassContext(Host(), self._config, state))
+        context = PassContext(Host(), self._config, state)
+        result = run_kernel_stage(context)
         report_problems(self._config.settings, state, result)
         status = worst_status(result.findings)
         self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
-        self._start_child(result.entry_id or "")
+        if is_needed(context):
+            self._start_child(result.entry_id or "")
 
     def _start_child(self, entry_id: str) -> None:
         """Start the rest of the pass, unless that of an earlier pass still runs: it takes along what is new."""
