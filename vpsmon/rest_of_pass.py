@@ -63,7 +63,7 @@ def find_absence(context: PassContext) -> StageResult | None:
 
 
 def _run_stack_stage(context: PassContext, entry_id: str | None) -> StageResult:
-    from vpsmon.attempts import attempt_side_by_side
+    from vpsmon.side_by_side import attempt_side_by_side
 
     attempts = attempt_side_by_side(
         load_checks("stack"), context.host, context.config.settings, context.recall_memories().recall
