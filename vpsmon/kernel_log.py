@@ -52,11 +52,15 @@ class OomKill(NamedTuple):
 def read_records(host: Host) -> list[Record]:
     """Return the kernel's own records, oldest first. Raises ReadError where neither source may be read."""
     try:
-        return list(parse_kmsg(host.read_kernel_log()))
+        records = list(parse_kmsg(host.read_kernel_log()))
+        if records:
+            return records
+        why = "empty"  # a container may have /dev/null in its place
     except OSError as error:
-        why = "access denied" if error.errno in (errno.EPERM, errno.EACCES) else error.strerror
+        why = "access denied" if error.errno in (errno.EPERM, errno.EACCES) else str(error.strerror)
     try:
-        return list(parse_dmesg(host.run(["dmesg", "--raw"], _DMESG_TIMEOUT_SECONDS)))
+        # By the system call: dmesg would else read the same file.
+        return list(parse_dmesg(host.run(["dmesg", "--syslog", "--raw"], _DMESG_TIMEOUT_SECONDS)))
     except ReadError as error:
         remedy = "run as root or with CAP_SYSLOG, and give a container the device /dev/kmsg"
         raise ReadError(f"the kernel log cannot be read (/dev/kmsg: {why}; {error}): {remedy}") from None

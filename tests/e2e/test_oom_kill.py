@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+import subprocess
 import time
+from typing import Any
 
-from tests.kit.command import ConfigValue, Workdir, started_vpsmon
+from tests.kit.command import ConfigValue, Workdir, started_vpsmon, vpsmon_path
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory
 from tests.kit.telegram import FakeTelegram
@@ -65,6 +67,22 @@ def test_without_interference_a_kill_is_exactly_one_message(workdir: Workdir, te
     for _ in range(5):
         workdir.run("monitor", "--once")
     assert [f"pid {process_id}," in text for text in texts_about_kills(telegram)].count(True) == 1
+
+
+def test_without_dev_kmsg_the_victim_is_named_by_dmesg(workdir: Workdir) -> None:
+    workdir.write_config(**QUIET)
+    shell = "mount --bind /dev/null /dev/kmsg && exec"
+    command = ["unshare", "--mount", "sh", "-ec", f"{shell} {vpsmon_path()} monitor --once --json"]
+
+    def look() -> dict[str, Any]:
+        done = subprocess.run(command, cwd=workdir.path, capture_output=True, text=True, timeout=60, check=True)
+        (row,) = [row for row in json.loads(done.stdout)["checks"] if row["check"] == "oom_kills"]
+        return dict(row)
+
+    look()
+    process_id = kill_by_out_of_memory()
+    assert f"OOM killer ended hog (pid {process_id}, " in look()["message"]
+    assert look()["value"] == 0
 
 
 def test_the_container_of_the_victim_is_named(workdir: Workdir, engine: DockerEngine) -> None:
