@@ -91,12 +91,16 @@ def test_dmesg_gives_the_same_kill_without_a_sequence_number() -> None:
     assert (kill.sequence, kill.microseconds, kill.container_id) == (-1, 2453760900, CONTAINER)
 
 
+# No log is empty: the kernel's version is its first line.
+BOOT_RECORD = "5,0,0,-;Linux version 6.1.0"
+
+
 class Log:
     """A machine on which processes are killed, and the passes that look at it."""
 
     def __init__(self, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.machine = machine
-        self.records: list[str] = []
+        self.records = [BOOT_RECORD]
         self.memory: dict[str, Any] | None = None
         self._monkeypatch = monkeypatch
 
@@ -141,7 +145,7 @@ def test_each_kill_is_found_once(log: Log) -> None:
     log.kill(2)
     finding = log.pass_once()
     assert (finding.status, finding.value, len(finding.events)) == ("critical", 2, 2)
-    assert "python3 (pid 1000, 774 MB resident): the whole machine was out of memory" in finding.message
+    assert "python3 (pid 1001, 774 MB resident): the whole machine was out of memory" in finding.message
     assert log.pass_once().value == 0
 
 
@@ -177,7 +181,7 @@ def test_kills_that_the_log_has_lost_are_counted(log: Log) -> None:
 def test_kills_since_a_reboot_are_news(log: Log) -> None:
     log.kill(2)
     log.pass_once()
-    log.records.clear()
+    del log.records[1:]
     log.machine.change("vmstat", "oom_kill", 0)
     log.machine.write({"sys/kernel/random/boot_id": BOOT_ID.replace("1", "9")})
     log.kill()
