@@ -1,4 +1,4 @@
-"""Giving the victims of the OOM killer the name of their container.
+"""What a pass knows of containers beyond the check that looked: names for ids, and which ones recovery has stopped.
 
 The kernel log knows the container's id only, and the kernel checks do not wait for Docker. So the names are those that
 container_state remembered in the pass before (`names`: the first 12 digits of the id -> name).
@@ -6,7 +6,7 @@ container_state remembered in the pass before (`names`: the first 12 digits of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vpsmon.findings import Event, Finding
 
@@ -14,6 +14,16 @@ from vpsmon.findings import Event, Finding
 def name_containers(findings: Sequence[Finding], names: Mapping[str, str]) -> list[Finding]:
     """Return the findings, container ids in their events and message replaced by the names that are known."""
     return [_name_finding(finding, names) if finding.events else finding for finding in findings]
+
+
+def excuse_stopped(findings: Sequence[Finding], stopped_names: Collection[str]) -> list[Finding]:
+    """Return the findings; a container that recovery has stopped for a while is no fault of the stack."""
+    return [
+        finding._replace(status="ok", message="stopped by recovery for a while: vpsmon status tells why")
+        if finding.check == "container_state" and finding.object in stopped_names and finding.status != "ok"
+        else finding
+        for finding in findings
+    ]
 
 
 def _name_finding(finding: Finding, names: Mapping[str, str]) -> Finding:

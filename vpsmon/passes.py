@@ -18,7 +18,7 @@ from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
-from vpsmon.container_names import name_containers
+from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, worst_status
 from vpsmon.host import Host
 from vpsmon.memories import FILE as MEMORIES_FILE
@@ -26,6 +26,7 @@ from vpsmon.memories import Memories
 from vpsmon.state import StateDirectory, StateError
 
 ALERT_FILE = "alert_state.json"
+RECOVERY_FILE = "recovery_state.json"
 HISTORY_LOG = "alert_history.log"
 _NAMED_CONSUMERS = 3
 
@@ -98,6 +99,7 @@ def _record(
     result = StageResult(_name_consumers(host, findings), [])
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
     if stage == "stack":
+        findings = excuse_stopped(findings, _name_stopped(state, memories))
         is_absent = all(finding.status == "skipped" for finding in findings)
         memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)
     files = {MEMORIES_FILE: memories.to_state()}
@@ -110,6 +112,16 @@ def _record(
             files[OUTBOX_FILE] = add_entry(state.load(OUTBOX_FILE), host.name, host.wall_seconds(), identity, notices)
             result = result._replace(entry_id=identity)
     return _commit(state, result, files)
+
+
+def _name_stopped(state: StateDirectory, memories: Memories) -> set[str]:
+    content = state.load(RECOVERY_FILE)
+    if not content:
+        return set()
+    from vpsmon.recovery.engine.status import list_stopped_ids
+
+    names = memories.recall_container_names()
+    return {names[each[:12]] for each in list_stopped_ids(content) if each[:12] in names}
 
 
 def _judge_alerts(

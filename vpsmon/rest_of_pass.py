@@ -14,7 +14,7 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.checks import load_checks
 from vpsmon.config import ConfigError, load_config
-from vpsmon.findings import Finding, ReadError
+from vpsmon.findings import Finding, ReadError, worst_status
 from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.pass_log import report_problems
@@ -27,6 +27,8 @@ _GRACE_SECONDS = 1.0
 _HEARTBEAT_TIMEOUT_SECONDS = 5.0
 # The child's whole life; every step in it has a shorter limit of its own.
 _CHILD_TIMEOUT_SECONDS = 60
+# How the child tells the resident monitor that the stack needs recovery.
+EXIT_CRITICAL = 3
 
 
 def is_needed(context: PassContext) -> bool:
@@ -115,7 +117,7 @@ def main() -> None:
     except StateError as error:
         say("error", str(error))
         leave(1)
-    leave(0)
+    leave(EXIT_CRITICAL if worst_status(result.findings) == "critical" else 0)
 
 
 def leave(status: int) -> None:

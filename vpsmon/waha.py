@@ -8,6 +8,7 @@ incoming messages nor a quiet night move it, so it proves nothing.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from vpsmon.containers import Container, find_container, read_containers
 from vpsmon.findings import NotApplicable, ReadError
@@ -17,6 +18,7 @@ from vpsmon.services import locate, to_port
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
 from vpsmon.web import Site, ask, has_listener, parse_json, show_url, site_of_addresses, site_of_setting
+from vpsmon.web_post import post
 
 _PORT = WAHA_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
@@ -186,3 +188,22 @@ def show_activity(activity_wall_seconds: float | None, now_wall_seconds: float) 
     if activity_wall_seconds is None:
         return ""
     return f", last sent {format_duration(now_wall_seconds - activity_wall_seconds)} ago"
+
+
+def restart_session(host: Host, waha: Waha, name: str) -> None:
+    """Stop and start one session; it keeps its login. Raises ReadError; it may be done nevertheless."""
+    _post_session(host, waha, name, "restart")
+
+
+def start_session(host: Host, waha: Waha, name: str) -> None:
+    """Start a session that is stopped; nothing happens to one that runs. Raises ReadError."""
+    _post_session(host, waha, name, "start")
+
+
+def _post_session(host: Host, waha: Waha, name: str, verb: str) -> None:
+    headers = {"X-Api-Key": waha.key} if waha.key else {}
+    reply = post(host, waha.site, f"/api/sessions/{quote(name, safe='', errors='replace')}/{verb}", headers)
+    if reply.status == 404:
+        raise ReadError(f"it knows no session {clean(name)}, or is older than 2024.9")
+    if not 200 <= reply.status < 300:
+        _check_status(reply, waha)

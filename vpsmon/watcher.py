@@ -15,9 +15,11 @@ from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.pass_log import SETUP_HINT, report_problems
 from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import is_needed
+from vpsmon.rest_of_pass import EXIT_CRITICAL, is_needed
 from vpsmon.state import StateDirectory
 from vpsmon.systemd import Notifier
+
+_RECOVERY_PAUSE_SECONDS = 60
 
 
 class Watcher:
@@ -31,6 +33,7 @@ class Watcher:
         self._is_told_to_stop = False
         self._is_told_to_reload = False
         self._child_id = 0
+        self._next_recovery_seconds = 0.0
         # A signal writes a byte here, so that none can slip in between looking and waiting.
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -80,8 +83,27 @@ class Watcher:
         report_problems(self._config.settings, state, result)
         status = worst_status(result.findings)
         self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
+        if self._may_recover() and worst_status(result.findings) == "critical":
+            self._start_recovery()
         if is_needed(context):
             self._start_child(result.entry_id or "")
+
+    def _may_recover(self) -> bool:
+        settings = self._config.settings
+        return settings.ENABLE_AUTO_RECOVERY and settings.RECOVER_ON_CRITICAL
+
+    def _start_recovery(self) -> None:
+        """Have what is critical repaired at once. Recovery itself looks again, and knows what it did just before."""
+        now = time.monotonic()
+        if now < self._next_recovery_seconds:
+            return
+        self._next_recovery_seconds = now + _RECOVERY_PAUSE_SECONDS
+        from vpsmon.recovery.engine.start import start_recovery
+
+        try:
+            say("info", f"critical: starting {start_recovery(self._config.path)}")
+        except OSError as error:
+            say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
 
     def _start_child(self, entry_id: str) -> None:
         """Start the rest of the pass, unless that of an earlier pass still runs: it takes along what is new."""
@@ -97,8 +119,13 @@ class Watcher:
             say("error", f"no process for sending could be started: {error.strerror}; the next pass tries again")
 
     def _reap_child(self) -> None:
-        if self._child_id and os.waitpid(self._child_id, os.WNOHANG)[0]:
+        if not self._child_id:
+            return
+        ended_id, status = os.waitpid(self._child_id, os.WNOHANG)
+        if ended_id:
             self._child_id = 0
+            if os.waitstatus_to_exitcode(status) == EXIT_CRITICAL and self._may_recover():
+                self._start_recovery()
 
     def _end_child(self) -> None:
         """Leave no process behind; what it has not sent stays in the outbox."""

@@ -17,7 +17,7 @@ from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.output import print_text
-from vpsmon.passes import ALERT_FILE
+from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
 from vpsmon.probes import SERVICES, run_probe
 from vpsmon.state import StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local
@@ -52,6 +52,7 @@ def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterat
     yield "configuration", config.path or "no monitor.conf: everything has its default"
     yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
+    yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
     yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
     yield "history", f"{config.state_directory}/alert_history.log"
 
@@ -79,6 +80,14 @@ def _describe_incidents(alerts: dict[str, Any], now_seconds: float) -> str:
 def _describe_incident(incident: dict[str, Any], now_seconds: float) -> str:
     name = " ".join(clean(incident[key]) for key in ("check", "object") if incident[key])
     return f"{clean(incident['severity'])} {name} since {_ago(incident['since'], now_seconds)}"
+
+
+def _describe_recovery(content: dict[str, Any], now_seconds: float) -> str:
+    from vpsmon.recovery.engine.status import list_emergencies
+
+    changes = list_emergencies(content)
+    told = [f"{each.text} since {_ago(each.since_wall_seconds, now_seconds)}, until {each.until}" for each in changes]
+    return "; ".join(told) or "nothing is stopped, paused or changed"
 
 
 def _describe_outbox(outbox: dict[str, Any], config: Config, now_seconds: float) -> str:

@@ -12,6 +12,7 @@ from vpsmon.containers import Container, read_containers
 from vpsmon.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
+from vpsmon.protection import ESSENTIAL_LABEL, decide_essential
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration, redact
 
@@ -22,7 +23,6 @@ _START_WAIT_SECONDS = 300
 _FRESH_DEATH_SECONDS = 900
 # Longer than dockerd takes to restart, or to answer on a machine that thrashes for a moment.
 _PATIENCE_SECONDS = 60
-_ESSENTIAL_LABEL = "vpsmon.essential"
 
 
 class Observed(NamedTuple):
@@ -87,7 +87,7 @@ def _observe(container: Container) -> Observed:
         container.id,
         clean(container.name),
         container.service or "",
-        container.labels.get(_ESSENTIAL_LABEL, "").strip().lower(),
+        container.labels.get(ESSENTIAL_LABEL, "").strip().lower(),
         container.status,
         container.exit_code,
         container.health or "",
@@ -147,7 +147,8 @@ def _judge_container(container: Observed, now_seconds: float, settings: Settings
     verdict = _assess(container, now_seconds)
     status: Status = "warning" if verdict.is_fault else "ok"
     message = verdict.message
-    if verdict.is_down and _is_essential(container, settings):
+    is_essential = decide_essential(container.name, container.service, container.essential_label, settings)
+    if verdict.is_down and is_essential:
         status = "critical"
         message += ", and it is essential"
     return Finding(
@@ -160,12 +161,6 @@ def _judge_container(container: Observed, now_seconds: float, settings: Settings
         advice=verdict.advice,
         is_clear=verdict.is_clear,
     )
-
-
-def _is_essential(container: Observed, settings: Settings) -> bool:
-    if container.essential_label in ("true", "false"):
-        return container.essential_label == "true"
-    return any(name and name in settings.ESSENTIAL_CONTAINERS for name in (container.name, container.service))
 
 
 def _assess(container: Observed, now_seconds: float) -> _Verdict:

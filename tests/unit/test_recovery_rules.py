@@ -1,0 +1,328 @@
+"""Each recovery rule: what it takes for an incident, which steps it wants, and which look-alikes it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vpsmon.cgroups import Usage
+from vpsmon.checks._shortage import Shortage
+from vpsmon.checks.kernel import swap
+from vpsmon.checks.stack import container_memory, n8n, waha
+from vpsmon.containers import Container, parse_container
+from vpsmon.deaths import Death, find_cause
+from vpsmon.findings import Finding, Status
+from vpsmon.host import Host
+from vpsmon.n8n import Queue
+from vpsmon.recovery import (
+    container_unhealthy,
+    load_rules,
+    n8n_queue_overflow,
+    name_rule,
+    restart_loop,
+    swap_thrashing,
+    waha_stuck,
+)
+from vpsmon.recovery.engine.model import Action, Change, Incident, Snapshot
+from vpsmon.settings import DEFAULTS
+from vpsmon.waha import Session
+
+NOW = 1_800_000_000.0
+MEGABYTE = 1024 * 1024
+
+
+def container(name: str, status: str = "running", health: str | None = None, **more: Any) -> Container:
+    """A container as Docker tells it."""
+    labels = {"com.docker.compose.service": name, **more.pop("labels", {})}
+    state = {"Status": status, "Health": {"Status": health} if health else None}
+    inspected = {"Id": name.ljust(64, "0"), "Name": name, "State": state, "Config": {"Labels": labels}}
+    return parse_container(inspected)._replace(**{"started_wall_seconds": NOW - 5, **more})
+
+
+def finding(row: str, status: Status, name: str | None = None, value: float | None = 1.0) -> Finding:
+    return Finding(row, name, status, value, "", f"{row} is {status}")
+
+
+def look(
+    *containers: Container,
+    findings: tuple[Finding, ...] = (),
+    seconds: float = 5000.0,
+    memories: dict[str, Any] | None = None,
+    changes: tuple[Change, ...] = (),
+    **readings: Any,
+) -> Snapshot:
+    """A snapshot."""
+    by_row: dict[str, list[Finding]] = {}
+    for each in findings:
+        by_row.setdefault(each.check, []).append(each)
+    return Snapshot(seconds, NOW, by_row, readings, memories or {}, list(containers), "", changes)
+
+
+def verbs(incident: Incident) -> list[str]:
+    return [step.action.verb for step in incident.steps]
+
+
+def test_every_rule_has_the_shape_and_a_word_of_its_own() -> None:
+    rules = load_rules()
+    assert [name_rule(rule) for rule in rules] == [
+        "swap_thrashing",
+        "container_unhealthy",
+        "restart_loop",
+        "waha_stuck",
+        "n8n_queue_overflow",
+    ]
+    assert len({rule.COMMAND for rule in rules}) == len(rules)
+    for rule in rules:
+        assert rule.COOLDOWN_SECONDS > 0
+        assert rule.CHECKS
+        assert rule.detect.__doc__
+        assert rule.verify.__doc__
+
+
+# --- container_unhealthy ---------------------------------------------------------------------------------------------
+
+
+def follow_health(*story: tuple[float, Container]) -> list[Incident]:
+    memory: dict[str, Any] = {}
+    incidents: list[Incident] = []
+    for seconds, each in story:
+        snapshot = look(each, seconds=seconds)
+        memory = container_unhealthy.remember(snapshot, DEFAULTS, memory)
+        incidents = container_unhealthy.detect(snapshot, DEFAULTS, memory)
+    return incidents
+
+
+def test_unhealthy_counts_when_it_lasts() -> None:
+    sick = container("app", health="unhealthy")
+    assert follow_health((0, sick), (299, sick)) == []
+    (incident,) = follow_health((0, sick), (300, sick))
+    assert verbs(incident) == ["restart_container"] * 3
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        container("app", health="healthy"),
+        container("app", health="starting"),
+        container("app", "restarting", "unhealthy"),
+        container("app", health="unhealthy", started_wall_seconds=NOW - 1),
+    ],
+)
+def test_what_was_well_or_restarted_in_between_starts_anew(between: Container) -> None:
+    sick = container("app", health="unhealthy")
+    assert follow_health((0, sick), (200, between), (300, sick)) == []
+
+
+def test_the_database_comes_first_and_holds_back_the_others() -> None:
+    sick = [container(name, health="unhealthy") for name in ("n8n", "postgres", "crm")]
+    snapshot = look(*sick)
+    memory = {each.id: [0, each.started_wall_seconds] for each in sick}
+    incidents = container_unhealthy.detect(snapshot, DEFAULTS, memory)
+    assert [(each.name, bool(each.held_back)) for each in incidents] == [
+        ("postgres", False),
+        ("crm", True),
+        ("n8n", True),
+    ]
+
+
+def test_a_stack_of_its_own_does_not_wait_for_the_database_of_another() -> None:
+    sick = container("app", health="unhealthy", project="blog")
+    snapshot = look(sick, container("postgres", "exited", project="crm"))
+    (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, {sick.id: [0, NOW - 5]})
+    assert incident.held_back == ""
+
+
+# --- swap_thrashing --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ["swap_in", "file_refaults"])
+def test_both_phases_of_thrashing_want_the_largest_that_can_be_spared(row: str) -> None:
+    names = {"postgres": 900, "small": 1, "large": 300, "untouchable": 500, "network": 400}
+    containers = [
+        container(
+            name,
+            labels={"vpsmon.recover": "false"} if name == "untouchable" else {},
+            network_mode="container:network" if name == "postgres" else "bridge",
+        )
+        for name in names
+    ]
+    measured = [
+        container_memory.Measured(each.id, 1, each.name, Usage(names[each.name] * MEGABYTE, None, 1, 0))
+        for each in containers
+    ]
+    reading = container_memory.Reading(measured, 1.0)
+    snapshot = look(*containers, findings=(finding(row, "critical"),), container_memory=reading)
+    incidents = swap_thrashing.detect(snapshot, DEFAULTS, {})
+    assert [each.name for each in incidents] == ["large", "small"]
+    assert verbs(incidents[0]) == ["stop_container"]
+
+
+@pytest.mark.parametrize("status", ["ok", "warning", "unknown", "skipped"])
+def test_without_a_real_shortage_nothing_is_stopped(status: Status) -> None:
+    findings = (finding("swap_in", status), finding("file_refaults", status))
+    assert swap_thrashing.detect(look(container("crm"), findings=findings), DEFAULTS, {}) == []
+
+
+def test_labels_override_the_list_of_essential_containers() -> None:
+    containers = [
+        container("crm", labels={"vpsmon.essential": "true"}),
+        container("traefik", labels={"vpsmon.essential": "false"}),
+    ]
+    snapshot = look(*containers, findings=(finding("swap_in", "critical"),))
+    assert [each.name for each in swap_thrashing.detect(snapshot, DEFAULTS, {})] == ["traefik"]
+
+
+def test_it_is_calm_only_when_memory_is_not_short() -> None:
+    short = swap.Reading(Shortage(1000, 1, 1000, 500, 20.0), 1, 1)
+    well = swap.Reading(Shortage(1000 * MEGABYTE, 500 * MEGABYTE, 1000, 500, 20.0), 1, 1)
+    rate = (finding("swap_in", "ok"),)
+    assert swap_thrashing.is_calm(look(swap=well, findings=rate), DEFAULTS)
+    assert not swap_thrashing.is_calm(look(swap=short, findings=rate), DEFAULTS)
+    assert not swap_thrashing.is_calm(look(swap=None), DEFAULTS)
+    assert swap_thrashing.wants_second_look(look(swap=short), DEFAULTS)
+
+
+# --- restart_loop ----------------------------------------------------------------------------------------------------
+
+LIMITED = container("crm", memory_limit_bytes=100 * MEGABYTE)
+AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"cause": "the OOM killer ended it at its memory limit"}}}
+
+
+def loop(each: Container, available_mb: int = 500, memories: dict[str, Any] | None = None) -> list[Incident]:
+    shortage = Shortage(1000 * MEGABYTE, available_mb * MEGABYTE, 0, 0, None)
+    findings = (finding("container_restarts", "warning", each.name),)
+    snapshot = look(each, findings=findings, memories=memories, swap=swap.Reading(shortage, 1, 1))
+    return restart_loop.detect(snapshot, DEFAULTS, {})
+
+
+def test_killed_at_its_limit_it_gets_a_quarter_more_twice_and_then_is_stopped() -> None:
+    (incident,) = loop(LIMITED, memories=AT_ITS_LIMIT)
+    assert verbs(incident) == ["set_memory_limit", "set_memory_limit", "stop_container"]
+    step = incident.steps[0]
+    assert step.action.details == {"memory_bytes": 125 * MEGABYTE, "memory_and_swap_bytes": 125 * MEGABYTE}
+    assert step.undo is not None
+    assert step.undo.action.details["memory_bytes"] == 100 * MEGABYTE
+
+
+def test_without_room_on_the_host_no_limit_is_raised() -> None:
+    (incident,) = loop(LIMITED, available_mb=120, memories=AT_ITS_LIMIT)
+    assert verbs(incident) == ["restart_container", "restart_container", "stop_container"]
+
+
+def test_an_essential_one_is_never_stopped() -> None:
+    (incident,) = loop(container("n8n"))
+    assert verbs(incident) == ["restart_container", "restart_container"]
+
+
+def test_one_that_has_become_stable_is_left_alone_although_its_restarts_still_count() -> None:
+    assert loop(container("crm", started_wall_seconds=NOW - 121)) == []
+    assert loop(container("crm", "exited")) == []
+    assert loop(container("crm", labels={"vpsmon.recover": "false"})) == []
+
+
+def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vpsmon.kernel_log import OomKill
+
+    kill = OomKill.__new__(OomKill, *[None] * len(OomKill._fields))  # type: ignore[arg-type]
+    kill = kill._replace(microseconds=0, container_id=LIMITED.id, is_machine_wide=False)
+    monkeypatch.setattr("vpsmon.deaths._read_kernel_kills", lambda host: [kill])
+    host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
+    assert restart_loop._AT_ITS_LIMIT in find_cause(host, LIMITED, Death(NOW, 137, True))
+
+
+# --- waha_stuck ------------------------------------------------------------------------------------------------------
+
+
+def stuck(*sessions: Session, status: Status = "critical", **more: Any) -> list[Incident]:
+    reading = waha.Reading(NOW, list(sessions), None, None, False)
+    findings = (finding("waha_session", status, sessions[0].name),)
+    return waha_stuck.detect(look(container("waha", **more), findings=findings, waha=reading), DEFAULTS, {})
+
+
+def test_the_session_first_then_the_container() -> None:
+    (incident,) = stuck(Session("default", "FAILED", None))
+    assert verbs(incident) == ["restart_session", "restart_container", "restart_container"]
+    follow_up = incident.steps[1].follow_up
+    assert follow_up is not None
+    assert follow_up.details == {"items": ["default"]}
+
+
+def test_where_other_numbers_work_the_container_comes_last() -> None:
+    (incident,) = stuck(Session("default", "FAILED", None), Session("sales", "WORKING", None))
+    assert verbs(incident) == ["restart_session", "restart_session", "restart_container"]
+
+
+def test_one_that_lost_its_start_is_started() -> None:
+    (incident,) = stuck(Session("default", "STOPPED", None))
+    assert verbs(incident)[0] == "start_session"
+
+
+def test_no_step_logs_out_and_nothing_is_done_for_a_code_or_before_its_time() -> None:
+    assert stuck(Session("default", "FAILED", None), status="warning") == []
+    assert stuck(Session("default", "FAILED", None), labels={"vpsmon.recover": "false"}) == []
+    (incident,) = stuck(Session("default", "SCAN_QR_CODE", None))
+    assert incident.steps == ()
+
+
+def test_a_container_that_somebody_stopped_is_not_started_for_its_api() -> None:
+    silent = waha.Reading(NOW, None, waha.Trouble("silent", "its container waha is exited"), None, False)
+    findings = (finding("waha_session", "critical"),)
+    snapshot = look(container("waha", "exited"), findings=findings, waha=silent)
+    (incident,) = waha_stuck.detect(snapshot, DEFAULTS, {})
+    assert incident.steps == ()
+    memories = {"waha": {"sessions": {"default": ["down", "FAILED", 1.0], "off": ["stopped", "STOPPED", 1.0]}}}
+    snapshot = look(container("waha"), findings=findings, waha=silent, memories=memories)
+    (incident,) = waha_stuck.detect(snapshot, DEFAULTS, {})
+    assert incident.steps[0].follow_up is not None
+    assert incident.steps[0].follow_up.details == {"items": ["default"]}
+
+
+# --- n8n_queue_overflow ----------------------------------------------------------------------------------------------
+
+
+def queue_at(
+    seconds: float, waiting: int, running: int = 1, stuck_seconds: float = 0.0, *containers: Container
+) -> Snapshot:
+    reading = n8n.Reading(Queue(True, waiting, running, "7", None), n8n.Missing("skipped", ""), True, False)
+    memories = {"n8n": {"stuck_seconds": stuck_seconds}}
+    return look(*containers, seconds=seconds, n8n=reading, memories=memories)
+
+
+def follow_queue(*story: tuple[float, int]) -> list[Incident]:
+    memory: dict[str, Any] = {}
+    incidents: list[Incident] = []
+    for seconds, waiting in story:
+        snapshot = queue_at(seconds, waiting)
+        memory = n8n_queue_overflow.remember(snapshot, DEFAULTS, memory)
+        incidents = n8n_queue_overflow.detect(snapshot, DEFAULTS, memory)
+    return incidents
+
+
+def test_a_queue_that_stays_too_long_is_paused_and_one_that_drains_is_not() -> None:
+    (incident,) = follow_queue((0, 1001), (300, 1500))
+    assert verbs(incident)[0] == "pause_workflows"
+    assert follow_queue((0, 1001)) == []
+    assert follow_queue((0, 1001), (60, 5000)) == []
+    assert follow_queue((0, 9000), (300, 8000), (600, 7000)) == []
+    assert follow_queue((0, 9000), (300, 900), (600, 9000)) == []
+    assert follow_queue((0, 1001), (8000, 1500)) == []
+
+
+def test_a_dead_worker_is_found_by_its_command() -> None:
+    main = container("n8n", image="n8nio/n8n", command=("n8n", "start"))
+    worker = container("worker", image="n8nio/n8n:2", command=("tini", "--", "n8n", "worker"))
+    other = container("celery", image="python", command=("celery", "worker"))
+    (incident,) = n8n_queue_overflow.detect(queue_at(0, 3, 0, 180, main, worker, other), DEFAULTS, {})
+    assert (incident.name, verbs(incident)) == ("worker", ["restart_container"] * 3)
+    assert n8n_queue_overflow.detect(queue_at(0, 3, 0, 179, main, worker), DEFAULTS, {}) == []
+    assert n8n_queue_overflow.detect(queue_at(0, 3, 1, 999, main, worker), DEFAULTS, {}) == []
+    (missing,) = n8n_queue_overflow.detect(queue_at(0, 3, 0, 180, main), DEFAULTS, {})
+    assert missing.steps == ()
+
+
+def test_it_is_paused_once() -> None:
+    pause, resume = Action("pause_workflows", "", ""), Action("resume_workflows", "", "")
+    change = Change("x", "n8n_queue_overflow", pause, resume, 600, "", 0, 0)
+    snapshot = queue_at(600, 2000)._replace(changes=(change,))
+    assert n8n_queue_overflow.detect(snapshot, DEFAULTS, {"marks": [[0, 1500]]}) == []

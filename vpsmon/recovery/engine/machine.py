@@ -1,0 +1,113 @@
+"""The machine as recovery sees it: its clocks, its readings, and what rules ask for just before something is done.
+
+Tests simulate a machine by another class of this shape.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from vpsmon.attempts import Attempt, attempt
+from vpsmon.checks import Check
+from vpsmon.containers import Container, read_containers
+from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.host import Host
+from vpsmon.settings import Settings
+from vpsmon.side_by_side import Recall, attempt_side_by_side
+
+if TYPE_CHECKING:
+    from vpsmon.n8n_api import Workflow
+
+_LOG_TIMEOUT_SECONDS = 3.0
+
+
+def is_of_kernel(check: Check) -> bool:
+    """Return whether a check needs nothing but /proc."""
+    return ".kernel." in check.__name__
+
+
+class Machine(Protocol):
+    """What the engine and `prepare` of a rule may ask."""
+
+    def start_look(self) -> Host:
+        """Return the host of a new look: nothing read before counts any more."""
+
+    def monotonic_seconds(self) -> float:
+        """Return the time of the kernel's clock."""
+
+    def wall_seconds(self) -> float:
+        """Return the time of day."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def read(self, checks: Sequence[Check], recall_kernel: Recall, recall_stack: Recall) -> list[Attempt]:
+        """Return the readings of the checks."""
+
+    def read_containers(self) -> list[Container]:
+        """Return all containers. Raises NotApplicable, ReadError."""
+
+    def list_low_priority_workflows(self) -> list[Workflow]:
+        """Return the active workflows that may be paused. Raises ReadError."""
+
+    def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
+        """Return the last lines that a container wrote; [] where they cannot be read."""
+
+
+class RealMachine:
+    """This machine."""
+
+    def __init__(
+        self, settings: Settings, make_host: Callable[[], Host] = Host, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._settings = settings
+        self._make_host = make_host
+        self._host = make_host()
+        self.sleep = sleep
+
+    def start_look(self) -> Host:
+        """Return the host of a new look."""
+        self._host = self._make_host()
+        return self._host
+
+    def monotonic_seconds(self) -> float:
+        """Return the time of the kernel's clock."""
+        return self._host.monotonic_seconds()
+
+    def wall_seconds(self) -> float:
+        """Return the time of day."""
+        return self._host.wall_seconds()
+
+    def read(self, checks: Sequence[Check], recall_kernel: Recall, recall_stack: Recall) -> list[Attempt]:
+        """Return the readings of the checks; those of the stack side by side, each with a deadline."""
+        stack = [check for check in checks if not is_of_kernel(check)]
+        started = attempt_side_by_side(stack, self._host, self._settings, recall_stack)
+        done = [
+            attempt(check, self._host, self._settings, recall_kernel(check))
+            for check in checks
+            if is_of_kernel(check)
+        ]
+        return done + started.collect()
+
+    def read_containers(self) -> list[Container]:
+        """Return all containers, as the checks have read them."""
+        return read_containers(self._host, self._settings)
+
+    def list_low_priority_workflows(self) -> list[Workflow]:
+        """Return the active workflows with the tag N8N_LOW_PRIORITY_TAG."""
+        from vpsmon.n8n_api import list_active_workflows
+
+        return list_active_workflows(self._host, self._settings, self._settings.N8N_LOW_PRIORITY_TAG)
+
+    def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
+        """Return the last lines of a container's log."""
+        from vpsmon.docker_client import open_client
+
+        try:
+            with open_client(_LOG_TIMEOUT_SECONDS) as client:
+                log = bytes(client.logs(container_id, stdout=True, stderr=True, tail=count))
+        except (NotApplicable, ReadError):
+            return []
+        return log.decode("utf-8", "replace").splitlines()[-count:]

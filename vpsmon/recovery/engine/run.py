@@ -1,0 +1,98 @@
+"""`vpsmon recover` from end to end: one at a time on this machine, with this machine or with nothing at the far end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from vpsmon.config import Config
+from vpsmon.effectors import DryEffectors, Effectors, RealEffectors
+from vpsmon.host import Host
+from vpsmon.passes import PassContext
+from vpsmon.proc import read_boot_id
+from vpsmon.recovery import Rule
+from vpsmon.recovery.engine.book import QUIET_SECONDS, Book
+from vpsmon.recovery.engine.journal import Journal
+from vpsmon.recovery.engine.loop import Engine
+from vpsmon.recovery.engine.machine import Machine, RealMachine
+from vpsmon.recovery.engine.model import Change, Decision
+from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recovery_lock
+from vpsmon.recovery.engine.world import World
+from vpsmon.rest_of_pass import deliver
+from vpsmon.settings import Settings
+from vpsmon.state import StateDirectory
+
+_FORGOTTEN = (
+    "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "
+    "after by hand, and nothing is acted on for now"
+)
+
+
+class Result(NamedTuple):
+    """What a run decided, what is changed at its end, and whether it could do its job."""
+
+    decisions: list[Decision]
+    changes: list[Change]
+    is_complete: bool = True
+    # Another recovery is under way, so this one has done nothing.
+    is_other_running: bool = False
+    # What could not be read, and why.
+    unread: tuple[str, ...] = ()
+
+
+def recover(
+    config: Config,
+    rules: Sequence[Rule],
+    is_dry: bool = False,
+    restores: bool = False,
+    make_host: Callable[[], Host] = Host,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Run the rules once, or undo all changes. Raises StateError."""
+    context = PassContext(make_host(), config, StateDirectory(config.state_directory))
+    settings = config.settings
+    machine = RealMachine(settings, make_host, sleep)
+    if is_dry:
+        return run_rules(settings, rules, machine, DryEffectors(), DryStore(context.state), restores)
+    with hold_recovery_lock(context.state) as is_only_one:
+        if not is_only_one:
+            return Result([], [], is_other_running=True)
+        result = run_rules(settings, rules, machine, RealEffectors(settings, make_host), RealStore(context), restores)
+    deliver(context)
+    return result
+
+
+def run_rules(
+    settings: Settings,
+    rules: Sequence[Rule],
+    machine: Machine,
+    effectors: Effectors,
+    store: Store,
+    restores: bool = False,
+) -> Result:
+    """Run the rules on a machine. Raises StateError."""
+    journal = _open_journal(machine, store)
+    world = World(machine, settings, rules, store.load_pass_state())
+    engine = Engine(rules, machine, world, effectors, journal, settings)
+    is_complete = engine.restore() if restores else engine.run()
+    store.keep_memories(world.memories)
+    return Result(journal.decisions, journal.book.changes, is_complete, unread=tuple(engine.unread))
+
+
+def _open_journal(machine: Machine, store: Store) -> Journal:
+    """Return the journal with what was remembered; without it recovery only looks for a while, and says so."""
+    content, is_lost = store.load()
+    host = machine.start_look()
+    clocks = (read_boot_id(host), host.monotonic_seconds(), host.wall_seconds())
+    try:
+        book = Book(content, *clocks)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        store.set_aside()
+        book, is_lost = Book({}, *clocks), True
+    journal = Journal(book, store, machine)
+    if is_lost:
+        book.quiet_until = journal.now() + QUIET_SECONDS
+        journal.say(Decision("recovery", "memory", _FORGOTTEN, "wait", "it only looks for 10 min", severity="critical"))
+        journal.commit()
+    return journal

@@ -1,0 +1,153 @@
+"""Taking one step: write down what will be done and the way back, do it, look whether it helped, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from vpsmon.effectors import Effectors, Refused
+from vpsmon.findings import ReadError
+from vpsmon.recovery import Rule, name_rule
+from vpsmon.recovery.engine.book import Book
+from vpsmon.recovery.engine.journal import Journal
+from vpsmon.recovery.engine.machine import Machine
+from vpsmon.recovery.engine.model import Action, Change, Decision, Incident, Outcome, Snapshot, Step, Undo, describe
+from vpsmon.settings import Settings
+from vpsmon.text import format_duration
+
+POLL_SECONDS = 2.0
+_MOST_CALM_DOUBLINGS = 5
+_DRY = "nothing is done in a dry run"
+
+
+def find_pause(rule: Rule, record: dict[str, Any], now: float) -> float:
+    """Return the seconds until the next attempt; the pauses grow."""
+    if record["last"] is None:
+        return 0.0
+    pause_seconds: float = rule.COOLDOWN_SECONDS * 2 ** min(record["attempts"] - 1, 10)
+    return float(record["last"]) + pause_seconds - now
+
+
+class StepTaker:
+    """Takes steps with this run's effectors; a dry run's only say what they would do."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        effectors: Effectors,
+        journal: Journal,
+        settings: Settings,
+        look: Callable[[], Snapshot],
+    ) -> None:
+        self._machine = machine
+        self._effectors = effectors
+        self._journal = journal
+        self._settings = settings
+        self._look = look
+
+    @property
+    def _book(self) -> Book:
+        return self._journal.book
+
+    def take(self, rule: Rule, incident: Incident) -> None:
+        """Take the step that is next for an incident. Raises StateError, and then nothing was done."""
+        record = self._book.find(name_rule(rule), incident, self._journal.now())
+        step = incident.steps[min(record["attempts"], len(incident.steps) - 1)]
+        text = describe(step.action)
+        if not self._effectors.is_real:
+            self._effectors.perform(step.action)
+            self._journal.say(Decision(name_rule(rule), incident.name, incident.message, "act", text, text, _DRY))
+            return
+        changes = self._write_intention(rule, incident, step, record)
+        error = self._perform(step.action, changes)
+        outcome = self._verify(rule, incident, step, changes, error)
+        self._write_outcome(rule, incident, step, record, outcome, error)
+
+    def _write_intention(self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any]) -> list[Change]:
+        """Write down what will be done, and how to undo it, before it is done. Raises StateError."""
+        now, name, text = self._journal.now(), name_rule(rule), describe(step.action)
+        undos = [step.undo] if step.undo else []
+        if step.follow_up:
+            undos.append(Undo(step.follow_up, 0.0, "as soon as it answers again"))
+        changes = [self._make_change(name, step.action, undo, record["attempts"], now) for undo in undos]
+        new = [change for change in changes if self._book.add_change(change)]
+        record["attempts"] += 1
+        until = now + step.verify_seconds
+        record.update(last=now, told="act", pending={"until": until, "did": text, "read": incident.message})
+        self._book.actions.append(now)
+        self._journal.log(Decision(name, incident.name, incident.message, "act", text, text, "begun"))
+        self._journal.commit()
+        return new
+
+    def _make_change(self, rule: str, action: Action, undo: Undo, attempts: int, now: float) -> Change:
+        """What is needed again soon after it was undone is undone later the next time."""
+        calm_seconds = undo.calm_seconds
+        if calm_seconds:
+            calm_seconds *= 2 ** min(attempts, _MOST_CALM_DOUBLINGS)
+        identity = f"{undo.action.verb}/{undo.action.target}/{now:.3f}"
+        wall_seconds = self._journal.wall_seconds()
+        return Change(identity, rule, action, undo.action, calm_seconds, undo.until, now, wall_seconds)
+
+    def _perform(self, action: Action, changes: list[Change]) -> str:
+        """Do it, and return what went wrong; what was refused has changed nothing."""
+        try:
+            self._effectors.perform(action)
+            return ""
+        except Refused as refusal:
+            for change in changes:
+                self._book.drop_change(change.id)
+            return str(refusal)
+        except ReadError as error:
+            return str(error)
+
+    def _verify(self, rule: Rule, incident: Incident, step: Step, changes: list[Change], error: str) -> Outcome:
+        """Return how it turned out, as soon as that can be seen."""
+        if not step.verify_seconds:
+            return "failing" if error else "repaired"
+        deadline = self._journal.now() + step.verify_seconds
+        follow_up = step.follow_up
+        while True:
+            if follow_up and not self._perform(follow_up, []):
+                follow_up = None
+                for change in changes:
+                    if change.calm_seconds == 0.0:
+                        self._book.drop_change(change.id)
+            outcome = rule.verify(self._look(), incident.target, self._settings)
+            if outcome in ("repaired", "gone") or self._journal.now() >= deadline:
+                return outcome
+            self._machine.sleep(POLL_SECONDS)
+
+    def _write_outcome(
+        self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any], outcome: Outcome, error: str
+    ) -> None:
+        name, text = name_rule(rule), describe(step.action)
+        words, severity, advice = self._describe_outcome(rule, incident, step, record, outcome, error)
+        if outcome != "pending":
+            record["pending"] = None
+            self._book.count(name, outcome if outcome != "gone" else "failing")
+        self._journal.say(Decision(name, incident.name, incident.message, "act", text, text, words, severity, advice))
+        self._journal.commit()
+
+    def _describe_outcome(
+        self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any], outcome: Outcome, error: str
+    ) -> tuple[str, Literal["critical", "warning", "info"] | None, str | None]:
+        note = f"; {step.note}" if step.note else ""
+        if outcome == "repaired":
+            if step.needs_a_person:
+                return f"done{note}", "critical", incident.advice
+            words = f"it is well again, although this failed: {error}" if error else "it helped"
+            return f"{words}{note}", "info", None
+        if outcome == "pending":
+            return "done; a later run tells whether it helped", None, None
+        if outcome == "gone":
+            return "it is no longer there", None, None
+        failure = f"it did not help: {error}" if error else "it did not help"
+        if record["attempts"] < len(incident.steps):
+            following = describe(incident.steps[record["attempts"]].action)
+            pause = format_duration(find_pause(rule, record, float(record["last"])))
+            return f"{failure}; next: {following}, in {pause}", "critical", incident.advice
+        if getattr(rule, "IS_ONE_AT_A_TIME", False):
+            # The next of the alternatives is tried in this same run, or there is none left, which is said as well.
+            return f"not enough yet: {failure}{note}", "warning", None
+        record["told"] = "given up"
+        return f"{failure}; that was the last attempt, a person has to look at it", "critical", incident.advice

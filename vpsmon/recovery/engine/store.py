@@ -1,0 +1,157 @@
+"""Where recovery_state.json is kept: with the log and the alerts that belong to a change written in the same step."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from vpsmon.alerts.incidents import Ledger, Notice, format_history
+from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+from vpsmon.alerts.outbox import add_entry
+from vpsmon.memories import FILE as MEMORIES_FILE
+from vpsmon.passes import ALERT_FILE, HISTORY_LOG, PassContext
+from vpsmon.recovery.engine.book import FILE
+from vpsmon.state import SCHEMA, StateDirectory, StateError
+
+LOG = "recovery.log"
+_LOCK_FILE = "recovery.lock"
+
+
+class Store(Protocol):
+    """What the engine needs of a place to remember."""
+
+    def load(self) -> tuple[dict[str, Any], bool]:
+        """Return what was remembered, and whether it was unreadable."""
+
+    def load_pass_state(self) -> dict[str, Any]:
+        """Return what the checks remember."""
+
+    def set_aside(self) -> None:
+        """Keep an unusable content for its owner, out of the way."""
+
+    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
+        """Remember the content, log the lines and tell the notices: all of it or nothing. Raises StateError."""
+
+    def keep_memories(self, pass_state: dict[str, Any]) -> None:
+        """Remember for the checks. Raises StateError."""
+
+
+class RealStore:
+    """The state directory. Nothing in here waits for a network."""
+
+    def __init__(self, context: PassContext) -> None:
+        self._context = context
+        self._entry_id = os.urandom(4).hex()
+
+    def load(self) -> tuple[dict[str, Any], bool]:
+        """Return the content of recovery_state.json, {} where there is none; an unreadable one is set aside."""
+        with self._context.state.lock():
+            is_there = os.path.exists(os.path.join(self._context.state.path, FILE))
+            content = self._context.state.load(FILE)
+        return content, is_there and not content
+
+    def load_pass_state(self) -> dict[str, Any]:
+        """Return the content of pass_state.json."""
+        with self._context.state.lock():
+            return self._context.state.load(MEMORIES_FILE)
+
+    def set_aside(self) -> None:
+        """Move recovery_state.json aside."""
+        with self._context.state.lock():
+            self._context.state.set_aside(FILE, "its tables are of another form")
+
+    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
+        """Write state, log, outbox and history in one step."""
+        state = self._context.state
+        with state.lock():
+            files = {FILE: content}
+            logs: dict[str, Sequence[str]] = {LOG: lines}
+            if notices:
+                files[ALERT_FILE] = self._count(notices)
+                logs[HISTORY_LOG] = [format_history(notice) for notice in notices]
+                if self._context.config.settings.has_telegram:
+                    host = self._context.host
+                    outbox = state.load(OUTBOX_FILE)
+                    files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), self._entry_id, notices)
+            state.commit(files, logs)
+
+    def _count(self, notices: Sequence[Notice]) -> dict[str, Any]:
+        state, settings = self._context.state, self._context.config.settings
+        try:
+            ledger = Ledger(state.load(ALERT_FILE), self._context.host.wall_seconds(), settings.ALERT_RATE_LIMIT_SEC)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            afresh = state.set_aside(ALERT_FILE, "its tables are of another form")
+            ledger = Ledger(afresh, self._context.host.wall_seconds(), settings.ALERT_RATE_LIMIT_SEC)
+        for notice in notices:
+            ledger.totals[notice.severity] += 1
+        return ledger.to_state()
+
+    def keep_memories(self, pass_state: dict[str, Any]) -> None:
+        """Write what the checks remember beside what the monitor has written meanwhile."""
+        with self._context.state.lock():
+            content = self._context.state.load(MEMORIES_FILE)
+            content["without_alerts"] = pass_state.get("without_alerts", {})
+            self._context.state.commit({MEMORIES_FILE: content})
+
+
+class DryStore:
+    """Reads what is remembered and writes nothing, not even a lock."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+
+    def load(self) -> tuple[dict[str, Any], bool]:
+        """Return the content of recovery_state.json as far as it can be read."""
+        content = self._peek(FILE)
+        return content or {}, content is None
+
+    def load_pass_state(self) -> dict[str, Any]:
+        """Return the content of pass_state.json as far as it can be read."""
+        return self._peek(MEMORIES_FILE) or {}
+
+    def _peek(self, name: str) -> dict[str, Any] | None:
+        """Return the content of a file, {} where there is none; None where it is unreadable, which stays as it is."""
+        try:
+            with open(os.path.join(self._state.path, name), "rb") as file:
+                content = json.load(file)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StateError(f"{name} in {self._state.path} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) and content.pop("schema", None) == SCHEMA else None
+
+    def set_aside(self) -> None:
+        """Leave it where it is."""
+
+    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
+        """Write nothing."""
+
+    def keep_memories(self, pass_state: dict[str, Any]) -> None:
+        """Write nothing."""
+
+
+@contextlib.contextmanager
+def hold_recovery_lock(state: StateDirectory) -> Iterator[bool]:
+    """Give True to the only recovery of this machine, False where another one runs. Raises StateError."""
+    with state.lock():
+        pass  # makes the directory, or says what is wrong with it
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(os.path.join(state.path, _LOCK_FILE), flags, 0o600)
+    except OSError as error:
+        raise StateError(f"{_LOCK_FILE} in {state.path} cannot be opened: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
