@@ -20,9 +20,11 @@ from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
 from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, worst_status
+from vpsmon.history import open_history
 from vpsmon.host import Host
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.memories import Memories
+from vpsmon.recorder import record_stage
 from vpsmon.state import StateDirectory, StateError
 
 ALERT_FILE = "alert_state.json"
@@ -61,6 +63,7 @@ def run_kernel_stage(context: PassContext) -> StageResult:
     try:
         with state.lock():
             memories = context.recall_memories()
+            open_history(host, state.path)
             attempts = [attempt(check, host, config.settings, memories.recall(check)) for check in checks]
             return _record("kernel", context, memories, attempts, None)
     except StateError as error:
@@ -97,6 +100,8 @@ def _record(
     if any(finding.events for finding in findings):
         findings = name_containers(findings, memories.recall_container_names())
     result = StageResult(_name_consumers(host, findings), [])
+    if with_alerts:
+        record_stage(host, state.path, config.settings, attempts, findings)
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
     if stage == "stack":
         findings = excuse_stopped(findings, _name_stopped(state, memories))

@@ -43,7 +43,8 @@ def test_every_key_of_monitor_conf_has_a_comment_above_its_group() -> None:
 
 
 def test_the_table_of_checks_is_that_of_the_code() -> None:
-    rows = re.findall(r"(?m)^\| `([a-z_0-9]+)` \| ([^|]+?) \|", README.partition("## What is checked")[2])
+    section = README.partition("## What is checked")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| `([a-z_0-9]+)` \| ([^|]+?) \|", section)
     assert {name: unit.split()[0].replace("-", "") for name, unit in rows} == {
         name: unit for check in ALL_CHECKS for name, unit in check.ROWS.items()
     }

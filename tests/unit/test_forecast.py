@@ -1,0 +1,314 @@
+"""The forecast: sure of a leak in time, silent on health, and not misled by clocks, gaps, boots or garbage."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.host import BOOT_ID, FakeMachine
+from vpsmon.checks.kernel import disk_forecast, forecast
+from vpsmon.findings import Finding, NotApplicable, Previous
+from vpsmon.forecast import Point, Series, find_trend
+from vpsmon.history import History, open_history
+from vpsmon.samples import CONTAINERS, MACHINE, Sample
+from vpsmon.settings import DEFAULTS
+
+STEP_SECONDS = 30
+ROOT = Path(__file__).resolve().parents[2]
+
+Shape = Callable[[float], float]
+
+
+class Story:
+    """A machine whose free memory follows a shape over hours, remembered in files as the product does."""
+
+    def __init__(self, folder: Path, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.folder = folder
+        self.history = History(str(folder))
+        self.dice = random.Random(5)  # noqa: S311
+        self.started_seconds = machine.monotonic_seconds
+        self.previous: Previous | None = None
+        self.free_mb = 0.0
+
+    def live(
+        self, hours: float, free_mb: Shape, containers: dict[str, Shape] | None = None, noise_mb: float = 5
+    ) -> None:
+        """Let so many hours of passes go by; the shapes take the hours since this call."""
+        first = self.machine.monotonic_seconds
+        for _ in range(int(hours * 3600 / STEP_SECONDS)):
+            at = (self.machine.monotonic_seconds - first) / 3600
+            self.free_mb = free_mb(at) + self.dice.gauss(0, noise_mb)
+            self.record(MACHINE, {"free": round(self.free_mb, 1), "disk:/": round(20_000 - 100 * at, 1)})
+            if containers:
+                self.record(CONTAINERS, {name: round(shape(at), 1) for name, shape in containers.items()})
+            self.machine.sleep(STEP_SECONDS)
+
+    def record(self, kind: str, values: dict[str, float]) -> None:
+        machine = self.machine
+        self.history.record(kind, Sample(machine.wall_seconds, machine.monotonic_seconds, BOOT_ID, values))
+
+    def judge(self) -> list[Finding]:
+        """Run the check as a pass does."""
+        self.machine.change("meminfo", "MemAvailable:", int(self.free_mb / 2 * 1024))
+        self.machine.change("meminfo", "SwapFree:", int(self.free_mb / 2 * 1024))
+        host = self.machine.host()
+        open_history(host, str(self.folder))
+        reading = forecast.read(host, DEFAULTS, self.previous)
+        findings = forecast.judge(reading, DEFAULTS, self.previous)
+        self.previous = Previous(forecast.remember(reading, self.previous), STEP_SECONDS)
+        return findings
+
+    def judge_machine(self) -> Finding:
+        """Return the row of the machine."""
+        return self.judge()[0]
+
+
+@pytest.fixture
+def story(tmp_path: Path, machine: FakeMachine) -> Story:
+    folder = tmp_path / "alerts"
+    folder.mkdir()
+    return Story(folder, machine)
+
+
+def test_a_steady_leak_is_announced_with_its_end_and_who_grows(story: Story) -> None:
+    leak: Shape = lambda hours: 1500 - 31.25 * hours  # noqa: E731 48 hours
+    growing: dict[str, Shape] = {
+        "n8n": lambda hours: 200 + 25 * hours,
+        "waha": lambda hours: 150 + 6 * hours,
+        "redis": lambda hours: 40 + math.sin(hours),
+    }
+    story.live(36, leak, growing)
+    finding = story.judge_machine()
+    assert finding.status == "warning"
+    assert finding.value == pytest.approx(12, rel=0.1)
+    assert finding.unit == "hours"
+    assert finding.message.startswith("at this rate memory and swap run out in 11 h")
+    assert finding.message.endswith("growing: n8n +25 MB/h, waha +6.0 MB/h")
+    story.live(9.5, lambda hours: leak(36 + hours), growing)
+    assert story.judge_machine().status == "critical"
+
+
+def test_one_restart_ends_the_trend_and_the_alert(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    assert story.judge_machine().status == "warning"
+    story.live(0.5, lambda hours: 1400.0)
+    finding = story.judge_machine()
+    assert (finding.status, finding.value, finding.message) == ("ok", None, "no trend")
+    assert finding.is_clear
+
+
+def test_a_trend_that_is_unsure_for_a_pass_keeps_its_alert(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    assert story.judge_machine().status == "warning"
+    story.live(0.5, lambda hours: 375.0)
+    held = story.judge_machine()
+    story.live(12, lambda hours: 375.0)
+    for _ in range(3):
+        calm = story.judge_machine()
+        story.live(1.1, lambda hours: 375.0)
+    assert held.status != "ok" or not held.is_clear
+    assert (calm.value, calm.is_clear) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [
+        lambda hours: 900.0,
+        lambda hours: 900 - 200 * (hours / 1.7 % 1),
+        lambda hours: 900 - 150 * math.sin(hours / 24 * 2 * math.pi),
+        lambda hours: 700 + 300 * math.exp(-hours / 6),
+        lambda hours: 900 + 5 * hours,
+    ],
+    ids=["flat", "saw tooth", "daily", "filling caches", "freeing"],
+)
+def test_health_is_no_trend_at_any_time(story: Story, healthy: Shape) -> None:
+    for block in range(36):
+        story.live(2, lambda hours, start=block * 2: healthy(start + hours))  # type: ignore[misc]
+        assert story.judge_machine().status == "ok"
+
+
+def test_an_accelerating_leak_is_not_underestimated(story: Story) -> None:
+    story.live(30, lambda hours: 1500 * (1 - (hours / 40) ** 2))
+    assert story.judge_machine().value == pytest.approx(10, rel=0.15)
+
+
+def test_a_leak_is_seen_through_the_saw_tooth_of_a_collector(story: Story) -> None:
+    story.live(37, lambda hours: 1500 - 24 * hours - 250 * (hours / 4 % 1))
+    finding = story.judge_machine()
+    assert finding.value == pytest.approx((1500 - 250) / 24 - 37, rel=0.25)
+
+
+def test_a_leak_that_began_after_days_of_health_is_seen(story: Story) -> None:
+    story.live(50, lambda hours: 1000.0)
+    story.live(15, lambda hours: 1000 - 50 * hours)
+    assert story.judge_machine().value == pytest.approx(5, rel=0.15)
+
+
+def test_a_fast_leak_is_seen_within_minutes(story: Story) -> None:
+    story.live(5, lambda hours: 1000.0)
+    story.live(0.5, lambda hours: 1000 - 1400 * hours)
+    finding = story.judge_machine()
+    assert finding.status == "critical"
+    assert finding.value == pytest.approx(0.214, rel=0.25)
+
+
+def test_a_container_is_measured_against_its_limit(story: Story) -> None:
+    sizes: dict[str, Shape] = {
+        "n8n": lambda hours: 100 + 30 * hours,
+        "n8n/limit": lambda hours: 512.0,
+        "waha": lambda hours: 90.0,
+        "waha/limit": lambda hours: 256.0,
+    }
+    story.live(10, lambda hours: 1500.0, sizes)
+    machine_row, n8n, waha = story.judge()
+    assert (machine_row.object, machine_row.value) == (None, None)
+    assert (n8n.object, n8n.status) == ("n8n", "warning")
+    assert n8n.value == pytest.approx(112 / 30, rel=0.1)
+    assert "n8n reaches its limit of 512 MB in 3 h" in n8n.message
+    assert (waha.object, waha.status, waha.value) == ("waha", "ok", None)
+
+
+def test_containers_that_have_not_been_seen_for_long_are_not_named(story: Story) -> None:
+    story.live(30, lambda hours: 1500 - 31.25 * hours, {"n8n": lambda hours: 100 + 30 * hours})
+    story.live(0.5, lambda hours: 562.5 - 31.25 * hours)
+    assert "growing" not in story.judge_machine().message
+
+
+def test_a_disk_is_told_in_days(story: Story) -> None:
+    story.live(125, lambda hours: 900.0)
+    host = story.machine.host()
+    open_history(host, str(story.folder))
+    (finding,) = disk_forecast.judge(disk_forecast.read(host, DEFAULTS, None), DEFAULTS, None)
+    assert (finding.check, finding.object, finding.status, finding.unit) == ("disk_forecast", "/", "ok", "days")
+    assert finding.value == pytest.approx(75 / 24, rel=0.1)
+    assert "disk / is full in 2 d 23 h" in finding.message
+
+
+def test_without_history_every_row_is_there(story: Story) -> None:
+    story.free_mb = 900
+    (finding,) = story.judge()
+    assert (finding.check, finding.status, finding.message) == ("memory_forecast", "ok", "no trend")
+    host = story.machine.host()
+    with pytest.raises(NotApplicable, match="state directory"):
+        forecast.read(host, DEFAULTS, None)
+    open_history(host := story.machine.host(), str(story.folder))
+    (disk,) = disk_forecast.judge(disk_forecast.read(host, DEFAULTS, None), DEFAULTS, None)
+    assert (disk.check, disk.status, disk.value) == ("disk_forecast", "skipped", None)
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+def test_a_clock_that_jumps_back_an_hour_changes_nothing(story: Story) -> None:
+    story.live(20, lambda hours: 1500 - 31.25 * hours)
+    story.machine.wall_seconds -= 3600
+    story.live(16, lambda hours: 875 - 31.25 * hours)
+    assert story.judge_machine().value == pytest.approx(12, rel=0.1)
+
+
+def test_samples_written_twice_change_nothing(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    before = story.judge_machine().value
+    for path in story.folder.iterdir():
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line * 2 for line in lines[-40:]))
+    assert story.judge_machine().value == pytest.approx(before, rel=0.3)
+
+
+def test_a_gap_of_days_is_no_trend_by_itself(story: Story) -> None:
+    story.live(12, lambda hours: 1400.0)
+    story.machine.sleep(3 * 86400)
+    story.live(2, lambda hours: 600.0)
+    assert story.judge_machine().status == "ok"
+    story.live(20, lambda hours: 600 - 20 * hours)
+    assert story.judge_machine().value == pytest.approx(10, rel=0.2)
+
+
+def test_a_leak_goes_on_over_a_gap(story: Story) -> None:
+    story.live(20, lambda hours: 1500 - 31.25 * hours)
+    story.machine.sleep(6 * 3600)
+    story.live(10, lambda hours: 1500 - 31.25 * (26 + hours))
+    assert story.judge_machine().value == pytest.approx(12, rel=0.15)
+
+
+def test_another_boot_starts_without_a_past(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    story.machine.write({"sys/kernel/random/boot_id": "99999999-0000\n"})
+    story.machine.monotonic_seconds = 100.0
+    assert (story.judge_machine().value, story.judge_machine().status) == (None, "ok")
+
+
+def test_memory_added_to_the_machine_begins_a_new_trend(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    story.live(30, lambda hours: 1399 - 31.25 * hours)
+    assert story.judge_machine().value == pytest.approx(14.8, rel=0.15)
+
+
+@pytest.mark.parametrize("garbage", [b"\x00" * 300, b"\xff\xfe[[[\n", b'[1,2,"11111111",[9e99],{}]\n', b'[1,2,"1111'])
+def test_garbage_in_every_file_costs_no_forecast(story: Story, garbage: bytes) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours)
+    for path in story.folder.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + garbage + content[len(content) // 2 :] + garbage)
+    assert story.judge_machine().value == pytest.approx(12, rel=0.15)
+
+
+def test_memory_of_another_form_is_not_needed(story: Story) -> None:
+    story.live(1, lambda hours: 900.0)
+    story.previous = Previous({}, 30.0)
+    assert story.judge_machine().status == "ok"
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0] * 200, [1e-9] * 200, [-5.0] * 200, [1e12 * (number % 2) for number in range(200)]]
+)
+def test_odd_numbers_are_survived(values: list[float]) -> None:
+    points = tuple(Point(number / 120, value, value, value) for number, value in enumerate(values))
+    for series in (Series(points, (), ()), Series(points, points[:100], points[:50]), Series(points[:9], (), ())):
+        trend = find_trend(series)
+        assert trend is None or trend.hours_left >= 0
+
+
+def test_few_points_are_no_trend() -> None:
+    points = tuple(Point(number / 120, 100.0 - number, 100.0 - number, 100.0 - number) for number in range(7))
+    assert find_trend(Series(points, (), ())) is None
+    assert find_trend(Series((), (), ())) is None
+
+
+# ------------------------------------------------------------------------------------------------ the benchmark
+
+
+def replay(path: Path) -> list[dict[str, Any]]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "forecast"), "--csv", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_benchmark_replays_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "leak.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["time_s", "mem_available_bytes", "swap_free_bytes", "container:n8n", "container:redis"])
+        for number in range(1000):
+            used = number << 20
+            writer.writerow([number * 30, max(0, (700 << 20) - used), 500 << 20, (100 << 20) + used, 40 << 20])
+            if number == 650:
+                break
+    with path.open("a", encoding="utf-8") as file:
+        file.write("19530,garbage,,,\n\x00\x00\n16000,52428800,524288000,786432000,41943040\n")
+    rows = replay(path)
+    assert len(rows) == 652
+    assert rows[0] == {"t": 0, "hours": None, "status": "ok", "growing": []}
+    assert rows[650]["status"] == "warning"
+    assert rows[650]["hours"] == pytest.approx(550 / 120, rel=0.1)
+    assert rows[650]["growing"] == ["n8n"]
