@@ -24,6 +24,7 @@ _LARGEST_FILE_BYTES = 4_000_000
 # One read of /dev/kmsg returns one record, and fails with EINVAL where the buffer is too small for it.
 _KERNEL_LOG_RECORD_BYTES = 8192
 _LARGEST_REPLY_BYTES = 4_000_000
+_CONNECT_TIMEOUT_SECONDS = 0.5
 
 
 class HttpReply(NamedTuple):
@@ -124,6 +125,14 @@ class Host:
                 yield record.decode("utf-8", "replace")
         finally:
             os.close(descriptor)
+
+    def can_connect(self, address: str, port: int) -> bool:
+        """Return whether something accepts connections at an address in digits; nothing is sent."""
+        import socket
+
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_CONNECT_TIMEOUT_SECONDS)
+            return connection.connect_ex((address, port)) == 0
 
     def run(self, command: Sequence[str], timeout_seconds: float) -> str:
         """Return what a command prints. Raises ReadError when it is missing, fails or takes too long."""

@@ -65,26 +65,12 @@ def read_boot_id(host: Host) -> str:
 
 
 def is_listening(host: Host, port: int) -> bool:
-    """Return whether a program of this machine listens on a TCP port.
+    """Return whether a program of this machine listens on a TCP port of loopback.
 
-    /proc/net/tcp is asked (proc(5): local address in hexadecimal, state 0A is LISTEN), because connecting would need a
-    client library that costs 100 ms to import, only to find nobody there.
+    Asked before a client library is imported that costs 100 ms, only to find nobody there. Connecting takes 0.1 ms;
+    reading /proc/net/tcp took 4 ms, because the kernel walks its whole table of connections.
     """
-    return port in host.once("listening ports", lambda: _read_listening_ports(host))
-
-
-def _read_listening_ports(host: Host) -> set[int]:
-    ports = set()
-    for name in ("net/tcp", "net/tcp6"):
-        try:
-            lines = host.read_proc(name).splitlines()[1:]
-        except OSError:
-            continue  # without IPv6 there is no tcp6
-        for line in lines:
-            words = line.split()
-            if len(words) > 3 and words[3] == "0A":
-                ports.add(int(words[1].rpartition(":")[2], 16))
-    return ports
+    return host.once(f"listener on {port}", lambda: host.can_connect("127.0.0.1", port))
 
 
 def read_memory_pressure(host: Host) -> Pressure:

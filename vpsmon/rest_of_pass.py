@@ -7,7 +7,6 @@ needs, exits, and gives its memory back; a hung connection can then never hang t
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
@@ -103,6 +102,8 @@ def _send_heartbeat(host: Host, url: str) -> None:
 
 def main() -> None:
     """Run as `python -m vpsmon.rest_of_pass ENTRY [CONFIG]`: the resident monitor's child. ENTRY may be empty."""
+    import signal
+
     # Without a handler the alarm ends the process, also when it hangs in a library.
     signal.alarm(_CHILD_TIMEOUT_SECONDS)
     try:
