@@ -72,8 +72,6 @@ def test_every_check_shows_the_true_value(workdir: Workdir, telegram: FakeTelegr
     for service in stack.containers:
         assert rows["container_state", f"crm-{service}-1"]["status"] == "ok"
         assert rows["container_restarts", f"crm-{service}-1"]["value"] == 0
-    usage = read_docker_stats(stack, "crm-postgres-1")
-    assert rows["container_memory", "crm-postgres-1"]["value"] == pytest.approx(usage, rel=0.02)
     assert rows["postgres_connections", None]["value"] >= 1
     assert rows["postgres_size", None]["value"] == pytest.approx(
         int(stack.psql("select sum(pg_database_size(oid)) from pg_database")), rel=0.02
@@ -90,6 +88,16 @@ def test_every_check_shows_the_true_value(workdir: Workdir, telegram: FakeTelegr
     )
     assert rows["waha_session", "default"]["status"] == "ok"
     assert rows["waha_session", "sales"]["status"] == "ok"
+
+
+def test_memory_is_what_docker_stats_shows(workdir: Workdir, stack: ComposeStack) -> None:
+    """Within 2 %; PostgreSQL moves between the two readings, so it may take more than one look."""
+
+    def is_alike() -> bool:
+        measured = look(workdir, stack)["container_memory", "crm-postgres-1"]["value"]
+        return bool(measured == pytest.approx(read_docker_stats(stack, "crm-postgres-1"), rel=0.02))
+
+    wait_until(is_alike, 60, "the same memory as docker stats")
 
 
 def read_docker_stats(stack: ComposeStack, name: str) -> float:
