@@ -198,3 +198,23 @@ def count_files(process_id: int) -> int:
 def resident_kb(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_started"),
+    [({}, True), ({"RECOVER_ON_CRITICAL": False}, False), ({"ENABLE_AUTO_RECOVERY": False}, False)],
+    ids=["default", "not on critical", "no recovery"],
+)
+def test_a_critical_pass_starts_recovery_unless_that_is_switched_off(
+    workdir: Workdir, keys: dict[str, ConfigValue], is_started: bool
+) -> None:
+    workdir.write_config(**SHORT, **keys)
+    variables = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    with resident(workdir, "--interval", "0.5", **variables) as process:
+        await_pass(workdir)
+        await_another_pass(workdir, last_pass_seconds(workdir))
+        if is_started:
+            wait_until((workdir.path / ".alerts/recovery_state.json").exists, PATIENCE_SECONDS, "a recovery")
+        process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert errors.count("critical: starting vpsmon recover run-all") == is_started
