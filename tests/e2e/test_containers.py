@@ -79,15 +79,22 @@ def test_memory_and_limit_are_what_docker_stats_shows(engine: DockerEngine) -> N
         stack.enter_context(run_container(engine, "free", ["sh", "-c", fill]))
         memory = Watch(container_memory)
         wait_until(lambda: (memory.look()["filled"].value or 0) >= FILLED_BYTES, 30, "the memory is filled")
-        time.sleep(2)
-        command = ["docker", "--host", engine.url, "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        findings = Watch(container_memory).look()
-        for line in shown.splitlines():
-            name, used, _, limit = line.split()
-            assert findings[name].value == pytest.approx(parse_size(used), rel=0.02), line
-            assert (f"limit of {limit.replace('MiB', ' MB')}" in findings[name].message) == (name == "filled")
-        assert {"filled", "free"} <= findings.keys()
+        # The kernel moves the pages of a file between its lists for a while, which docker stats and we count alike,
+        # but not at the same moment.
+        wait_until(lambda: is_what_docker_shows(engine, memory.look()), 60, "the same memory as docker stats")
+        findings = memory.look()
+        assert "limit of 100 MB" in findings["filled"].message
+        assert "no limit" in findings["free"].message
+
+
+def is_what_docker_shows(engine: DockerEngine, findings: dict[str | None, Finding]) -> bool:
+    """Whether docker stats shows the same memory for the same containers, within 2 %."""
+    command = ["docker", "--host", engine.url, "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    used = {line.split()[0]: parse_size(line.split()[1]) for line in shown.splitlines()}
+    return {"filled", "free"} <= used.keys() and all(
+        findings[name].value == pytest.approx(size, rel=0.02) for name, size in used.items() if name in findings
+    )
 
 
 def test_names_services_and_addresses_of_a_compose_stack_without_published_ports(engine: DockerEngine) -> None:
