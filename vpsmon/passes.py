@@ -99,14 +99,15 @@ def _record(
             memories.keep(each.check, outcome.memory)
     if any(finding.events for finding in findings):
         findings = name_containers(findings, memories.recall_container_names())
-    result = StageResult(_name_consumers(host, findings), [])
+    if stage == "stack":
+        findings = excuse_stopped(findings, _name_stopped(state, memories))
     if with_alerts:
         record_stage(host, state.path, config.settings, attempts, findings)
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
     if stage == "stack":
-        findings = excuse_stopped(findings, _name_stopped(state, memories))
         is_absent = all(finding.status == "skipped" for finding in findings)
         memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)
+    result = StageResult(_name_consumers(host, findings), [])
     files = {MEMORIES_FILE: memories.to_state()}
     if with_alerts:
         rows = {name for each in attempts for name in each.check.ROWS}

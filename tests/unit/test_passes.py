@@ -1,0 +1,31 @@
+"""A stage of a pass: what follows from its readings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.kit.host import FakeMachine
+from vpsmon.attempts import Attempt
+from vpsmon.checks import load_checks
+from vpsmon.checks.stack import container_state
+from vpsmon.config import Config
+from vpsmon.passes import PassContext, record_stack_stage
+from vpsmon.settings import DEFAULTS
+from vpsmon.state import StateDirectory
+
+
+def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine, tmp_path: Path) -> None:
+    state = StateDirectory(str(tmp_path / "alerts"))
+    container_id = "a" * 64
+    stopped = {"undo": ["start_container", container_id, "blog", {}]}
+    with state.lock():
+        state.commit({"recovery_state.json": {"changes": [stopped]}})
+    now = machine.wall_seconds
+    blog = container_state.Observed(container_id, "blog", "", "", "exited", 137, "", False, "", now - 9000, now - 10)
+    shop = blog._replace(id="b" * 64, name="shop")
+    (check,) = [each for each in load_checks("stack") if each.__name__ == container_state.__name__]
+    attempts = [Attempt(check, container_state.Reading([blog, shop], now), None)]
+    context = PassContext(machine.host(), Config(DEFAULTS, None, state.path), state)
+    result = record_stack_stage(context, attempts, None)
+    assert {each.object: each.status for each in result.findings} == {"blog": "ok", "shop": "warning"}
+    assert [notice.object for notice in result.notices] == ["shop"]
