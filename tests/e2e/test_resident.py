@@ -59,13 +59,7 @@ def test_it_stops_cleanly_on_a_signal(workdir: Workdir, number: signal.Signals) 
 
 
 def test_it_stops_at_once_while_a_message_hangs_and_loses_nothing(workdir: Workdir, telegram: FakeTelegram) -> None:
-    workdir.write_config(
-        TELEGRAM_BOT_TOKEN=telegram.token,
-        TELEGRAM_CHAT_ID=str(telegram.chat_id),
-        TELEGRAM_API_BASE=telegram.url,
-        **SHORT,
-    )
-    telegram.script(bot_api.hang(60))
+    have_a_hanging_alert(workdir, telegram)
     with resident(workdir, "--interval", "3600") as process:
         wait_until(lambda: len(telegram.requests) == 1, PATIENCE_SECONDS, "an attempt to send")
         process.terminate()
@@ -76,12 +70,8 @@ def test_it_stops_at_once_while_a_message_hangs_and_loses_nothing(workdir: Workd
     assert len(telegram.messages) == 1
 
 
-def children_of(process_id: int) -> list[str]:
-    found = subprocess.run(["pgrep", "-P", str(process_id)], capture_output=True, text=True, check=False)
-    return found.stdout.split()
-
-
-def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Workdir, telegram: FakeTelegram) -> None:
+def have_a_hanging_alert(workdir: Workdir, telegram: FakeTelegram) -> None:
+    """There is something to tell, and Telegram takes the request and does not answer."""
     workdir.write_config(
         TELEGRAM_BOT_TOKEN=telegram.token,
         TELEGRAM_CHAT_ID=str(telegram.chat_id),
@@ -89,6 +79,15 @@ def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Wor
         **SHORT,
     )
     telegram.script(bot_api.hang(60))
+
+
+def children_of(process_id: int) -> list[str]:
+    found = subprocess.run(["pgrep", "-P", str(process_id)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Workdir, telegram: FakeTelegram) -> None:
+    have_a_hanging_alert(workdir, telegram)
     with resident(workdir, "--interval", "0.3"):
         wait_until(lambda: len(telegram.requests) == 1, PATIENCE_SECONDS, "an attempt to send")
         for _ in range(3):
