@@ -6,63 +6,56 @@ has seen up to is not touched. What cannot be read is absent from the file, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Sequence
 
-from vpsmon import __version__
-from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import list_entries
-from vpsmon.attempts import Attempt, judge_attempt, measure_attempt
+from vpsmon.attempts import judge_attempt
 from vpsmon.checks import Check, load_checks
-from vpsmon.config import Config
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Status
+from vpsmon.exposition import Look, compose
+from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
-from vpsmon.memories import FILE as PASS_FILE
-from vpsmon.memories import Memories
-from vpsmon.metrics import format_metrics
+from vpsmon.log import say
+from vpsmon.output import print_text
 from vpsmon.passes import PassContext, record_stack_stage, run_kernel_stage
-from vpsmon.recovery import list_rule_names
 from vpsmon.rest_of_pass import find_absence
+from vpsmon.settings import Settings
 from vpsmon.side_by_side import Attempts, attempt_side_by_side
-from vpsmon.state import METRICS_FILE, StateDirectory
-from vpsmon.totals import HELPS as TOTALS_HELPS
-from vpsmon.totals import load_totals
+from vpsmon.state import METRICS_FILE, TARGETS_FILE, StateDirectory, StateError
 
 MEMORIES_FILE = "export_state.json"
 # An export takes no longer than the deadline of its slowest check.
 _LOCK_TIMEOUT_SECONDS = 30.0
-_SEVERITIES: dict[Status, int] = {"ok": 0, "warning": 1, "critical": 2}
-HELPS = {
-    **TOTALS_HELPS,
-    "vpsmon_check_severity": "What a check says of an object: 0 ok, 1 warning, 2 critical.",
-    "vpsmon_check_success": "1 where a check could look, 0 where it failed; absent where it makes no sense here.",
-    "vpsmon_check_duration_seconds": "How long it took to read what a check needs; checks that read together share it.",
-    "vpsmon_last_pass_timestamp_seconds": "When the numbers of this file were read.",
-    "vpsmon_monitor_last_pass_timestamp_seconds": "When vpsmon monitor last looked.",
-    "vpsmon_telegram_enabled": "1 where vpsmon itself tells alerts on Telegram.",
-    "vpsmon_outbox_messages": "Messages that wait to be sent to Telegram.",
-    "vpsmon_build_info": "Always 1; the label is the version of vpsmon.",
-}
 
 
-class Look(NamedTuple):
-    """What the checks read and found, when, and why nothing could be remembered, if so."""
-
-    wall_seconds: float
-    attempts: Sequence[Attempt]
-    findings: Sequence[Finding]
-    state_error: str | None = None
-
-
-def make_context(config: Config) -> PassContext:
-    """Return what an export needs."""
-    return PassContext(Host(), config, StateDirectory(config.state_directory), False, MEMORIES_FILE)
+def run_export(config_file: str | None, only: str | None = None, to_stdout: bool = False) -> int:
+    """Write or print the metrics, and return the exit status of the command."""
+    config = load_or_explain(config_file)
+    if config is None:
+        return EXIT_FAILED
+    state = StateDirectory(config.state_directory)
+    try:
+        text, look = export(PassContext(Host(), config, state, False, MEMORIES_FILE), only, publishes=not to_stdout)
+    except StateError as error:
+        say("error", str(error))
+        return EXIT_FAILED
+    if to_stdout:
+        print_text(text.rstrip("\n"))
+    for notice in state.notices:
+        say("warning", notice)
+    if look.state_error:
+        say("error", look.state_error)
+    for finding in look.findings if only else ():
+        if finding.status in ("unknown", "skipped"):
+            say("warning", f"{finding.check}: {finding.reason or finding.message}")
+    is_failed = look.state_error or all(finding.status == "unknown" for finding in look.findings)
+    return EXIT_FAILED if is_failed else 0
 
 
 def export(context: PassContext, only: str | None, publishes: bool) -> tuple[str, Look]:
     """Read everything, or only one check; return the metrics as text, and what they are made of.
 
-    `publishes` writes them to metrics.prom as well. Raises StateError, and then the old file is still there.
+    `publishes` writes them to metrics.prom as well, with the target file beside it. Raises StateError, and then the
+    old file is still there.
     """
     with context.state.export_lock(_LOCK_TIMEOUT_SECONDS):
         look = take_look(context, only)
@@ -70,7 +63,19 @@ def export(context: PassContext, only: str | None, publishes: bool) -> tuple[str
             text = compose(context, look, with_own=only is None)
             if publishes:
                 context.state.publish(METRICS_FILE, text)
+                context.state.publish(TARGETS_FILE, compose_targets(context.host.name, context.config.settings))
     return text, look
+
+
+def compose_targets(host_name: str, settings: Settings) -> str:
+    """Return the target file for a Prometheus that finds the scrape endpoint by file_sd_configs.
+
+    Format: https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config. An endpoint that
+    listens on all addresses is reached by the name of the machine.
+    """
+    address, _, port = settings.METRICS_LISTEN.rpartition(":")
+    reachable = host_name if address in ("0.0.0.0", "[::]") else address  # noqa: S104 - compared, not bound
+    return json.dumps([{"targets": [f"{reachable}:{port}"], "labels": {"host": host_name}}]) + "\n"
 
 
 def take_look(context: PassContext, only: str | None) -> Look:
@@ -95,52 +100,3 @@ def take_look(context: PassContext, only: str | None) -> Look:
 
 def _start_reading(context: PassContext, checks: Sequence[Check]) -> Attempts:
     return attempt_side_by_side(checks, context.host, context.config.settings, context.recall_memories().recall)
-
-
-def compose(context: PassContext, look: Look, with_own: bool) -> str:
-    """Return the text of the metrics; `with_own` adds what vpsmon has counted. The caller holds the lock.
-
-    Raises StateError.
-    """
-    helps: dict[str, str] = {}
-    samples: list[MetricSample] = []
-    failed: set[str] = set()
-    for each in look.attempts:
-        helps.update(getattr(each.check, "METRICS", {}))
-        measured = measure_attempt(each, context.config.settings)
-        if measured is None:
-            failed.update(each.check.ROWS)
-        samples += measured or []
-    samples += [*_describe_checks(look, failed), *_describe_self(context, look, with_own)]
-    return format_metrics({**helps, **HELPS}, samples)
-
-
-def _describe_checks(look: Look, failed: set[str]) -> Iterator[MetricSample]:
-    failed = failed | {finding.check for finding in look.findings if finding.status == "unknown"}
-    for each in look.attempts:
-        if isinstance(each.error, NotApplicable):
-            continue
-        for row in each.check.ROWS:
-            labels = (("check", row),)
-            yield MetricSample("vpsmon_check_success", row not in failed, labels)
-            yield MetricSample("vpsmon_check_duration_seconds", each.duration_seconds, labels)
-    for finding in look.findings:
-        if finding.status in _SEVERITIES:
-            name = (("object", finding.object),) if finding.object else ()
-            labels = (("check", finding.check), *name)
-            yield MetricSample("vpsmon_check_severity", _SEVERITIES[finding.status], labels)
-
-
-def _describe_self(context: PassContext, look: Look, with_own: bool) -> Iterator[MetricSample]:
-    yield MetricSample("vpsmon_last_pass_timestamp_seconds", look.wall_seconds)
-    yield MetricSample("vpsmon_build_info", 1, (("version", __version__),))
-    if not with_own:
-        return
-    state, settings = context.state, context.config.settings
-    yield from load_totals(state).measure(list_rule_names())
-    monitor_seconds = Memories(context.host, state.load(PASS_FILE), with_alerts=True).recall_last_look("kernel")
-    if monitor_seconds is not None:
-        yield MetricSample("vpsmon_monitor_last_pass_timestamp_seconds", monitor_seconds)
-    yield MetricSample("vpsmon_telegram_enabled", settings.has_telegram)
-    if settings.has_telegram:
-        yield MetricSample("vpsmon_outbox_messages", len(list_entries(state.load(OUTBOX_FILE))))

@@ -23,6 +23,7 @@ LOCK_TIMEOUT_SECONDS = 10.0
 _JOURNAL = "commit.json"
 # For other programs: in a folder of its own, because the rest is for nobody else.
 METRICS_FILE = "metrics/metrics.prom"
+TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000
 _KEPT_CORRUPT_FILES = 10
 

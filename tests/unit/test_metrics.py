@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from vpsmon.checks import load_checks
-from vpsmon.export import HELPS
+from vpsmon.exposition import HELPS
 from vpsmon.findings import MetricSample
 from vpsmon.metrics import format_metrics, parse_samples
 

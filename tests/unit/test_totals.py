@@ -10,7 +10,8 @@ import pytest
 from tests.kit.host import FakeMachine
 from vpsmon.alerts.incidents import Notice
 from vpsmon.config import Config
-from vpsmon.export import MEMORIES_FILE, compose, export
+from vpsmon.export import MEMORIES_FILE, export
+from vpsmon.exposition import compose
 from vpsmon.metrics import parse_samples
 from vpsmon.passes import PassContext, run_kernel_stage
 from vpsmon.recovery.engine.store import RealStore
