@@ -17,6 +17,7 @@ _LARGEST_REQUEST_BYTES = 8192
 # For the whole conversation; Prometheus' own limit is 10 s.
 _TOTAL_SECONDS = 5.0
 # What a client may still be sending when it is refused: closing on it would reset the connection under the answer.
+_REFUSED_EARLY = (405, 431)
 _LARGEST_DISCARDED_BYTES = 4_000_000
 _LONGEST_SILENCE_SECONDS = 0.5
 _REASONS = {
@@ -39,8 +40,9 @@ def serve(path: str, reader: int = 0, writer: int = 1) -> None:
             os.set_blocking(descriptor, False)
         status, request = _read_request(reader, deadline)
         if status:
-            _send(writer, _compose(*_answer(status, request, path)), deadline)
-        if status != 200:
+            status, body, is_sent = _answer(status, request, path)
+            _send(writer, _compose(status, body, is_sent), deadline)
+        if status in _REFUSED_EARLY:
             _discard(reader, deadline)
     except OSError:
         # The client has gone: there is nobody to tell.
