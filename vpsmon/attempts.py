@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks import Check
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 
 
 class Attempt(NamedTuple):
-    """One check's reading, or what was raised instead of it."""
+    """One check's reading, or what was raised instead of it; what it was compared with, and how long it took."""
 
     check: Check
     reading: Any
     error: Exception | None
+    previous: Previous | None = None
+    duration_seconds: float = 0.0
+
+
+# What a reading may fail with; anything else is a fault of vpsmon.
+_EXPECTED = (NotApplicable, ReadError, OSError)
 
 
 class Outcome(NamedTuple):
@@ -27,18 +33,24 @@ class Outcome(NamedTuple):
 
 def attempt(check: Check, host: Host, settings: Settings, previous: Previous | None) -> Attempt:
     """Read one check."""
-    try:
-        return Attempt(check, check.read(host, settings, previous), None)
-    except (NotApplicable, ReadError, OSError) as error:
-        return Attempt(check, None, error)
-    except Exception as error:
+    started = host.monotonic_seconds()
+    reading, error = _read(check, host, settings, previous)
+    if previous is not None and error is not None and not isinstance(error, _EXPECTED):
         # What was remembered may be of another form: without it the check starts afresh.
-        return Attempt(check, None, error) if previous is None else attempt(check, host, settings, None)
+        return attempt(check, host, settings, None)
+    return Attempt(check, reading, error, previous, host.monotonic_seconds() - started)
+
+
+def _read(check: Check, host: Host, settings: Settings, previous: Previous | None) -> tuple[Any, Exception | None]:
+    try:
+        return check.read(host, settings, previous), None
+    except Exception as error:
+        return None, error
 
 
 def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | None) -> Outcome:
     """Return the rows of a check and what it remembers."""
-    check, reading, error = attempt
+    check, reading, error = attempt[:3]
     if isinstance(error, NotApplicable):
         return Outcome(_rows_without_value(check, "skipped", "not applicable here", str(error)), None)
     if isinstance(error, (ReadError, OSError)):
@@ -54,6 +66,19 @@ def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | Non
             return judge_attempt(attempt, settings, None)
         reason = f"unexpected {type(failure).__name__} in {check.__name__}: please report this"
         return Outcome(_rows_without_value(check, "unknown", "failed", reason), None)
+
+
+def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] | None:
+    """Return a check's samples for Prometheus, [] where there was nothing to read; None where measuring failed."""
+    measure = getattr(attempt.check, "measure", None)
+    if measure is None or attempt.error is not None:
+        return []
+    for previous in (attempt.previous, None):
+        try:
+            return list(measure(attempt.reading, settings, previous))
+        except Exception:  # noqa: S112 - one check must not take the metrics of the others with it
+            continue
+    return None
 
 
 def _rows_without_value(check: Check, status: Status, message: str, reason: str) -> list[Finding]:

@@ -19,6 +19,8 @@ from vpsmon.settings import DEFAULTS, KINDS, SECRET_KEYS, URL_KEYS, Settings, al
 from vpsmon.text import clean
 
 _KEY_AT_LINE_START = re.compile(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""")
+# systemd.socket(5), ListenStream=: an IPv4 address, or an IPv6 address in brackets.
+_ADDRESS = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 _LARGEST_FILE_BYTES = 1_000_000
 _EXPECTED = {
     "float": "a number",
@@ -172,7 +174,7 @@ def _convert(key: str, value: Any) -> Any:
     if kind == "bool" and isinstance(value, bool):
         return value
     if kind == "str" and isinstance(value, str):
-        return _check_url(key, value.strip())
+        return _check_text(key, value.strip())
     if kind == "tuple" and isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     if kind == "tuple" and isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -180,10 +182,17 @@ def _convert(key: str, value: Any) -> Any:
     raise ValueError(f"expected {_EXPECTED[kind]}, found {_describe(key, value)}")
 
 
-def _check_url(key: str, value: str) -> str:
+def _check_text(key: str, value: str) -> str:
     if key in URL_KEYS and value and not value.startswith(("http://", "https://")):
         raise ValueError("expected a URL that begins with http:// or https://")
+    if key == "METRICS_LISTEN" and not _is_address(value):
+        raise ValueError("expected an address and a port, like 127.0.0.1:19633 or [::1]:19633")
     return value
+
+
+def _is_address(value: str) -> bool:
+    found = _ADDRESS.fullmatch(value)
+    return found is not None and 1 <= int(found[1]) <= 65535
 
 
 def _convert_number(key: str, kind: str, value: Any) -> float:

@@ -63,6 +63,14 @@ class Finding(NamedTuple):
         }
 
 
+class MetricSample(NamedTuple):
+    """One number for Prometheus, in the unit that its name says. Labels are (name, value)."""
+
+    name: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 class Previous(NamedTuple):
     """What a check remembered from the pass before, and the real seconds since then."""
 

@@ -58,6 +58,12 @@ class Memories:
         """Note when a stage of a pass looked, and how it found the machine, for people who ask."""
         self._state.setdefault("last_pass", {})[stage] = {"wall_seconds": wall_seconds, "status": status}
 
+    def recall_last_look(self, stage: str) -> float | None:
+        """Return when a stage last looked, in seconds of the wall clock; None where it never has."""
+        noted = self._state.get("last_pass", {}).get(stage)
+        seconds = noted.get("wall_seconds") if isinstance(noted, dict) else None
+        return float(seconds) if isinstance(seconds, (int, float)) else None
+
     def note_absent_stack(self, units: dict[str, str] | None) -> None:
         """Note the rows of the stack's checks when all of them had nothing to look at; None when one had."""
         self._state["absent_stack"] = {"version": __version__, "units": units or {}}

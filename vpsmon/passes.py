@@ -26,6 +26,8 @@ from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.memories import Memories
 from vpsmon.recorder import record_stage
 from vpsmon.state import StateDirectory, StateError
+from vpsmon.totals import FILE as TOTALS_FILE
+from vpsmon.totals import load_totals
 
 ALERT_FILE = "alert_state.json"
 RECOVERY_FILE = "recovery_state.json"
@@ -41,6 +43,7 @@ class StageResult(NamedTuple):
     state_error: str | None = None
     # The message in the outbox that holds the notices, so that the next stage can add its own.
     entry_id: str | None = None
+    attempts: Sequence[Attempt] = ()
 
 
 class PassContext(NamedTuple):
@@ -50,15 +53,17 @@ class PassContext(NamedTuple):
     config: Config
     state: StateDirectory
     with_alerts: bool = True
+    # Where the checks remember: who looks for another purpose than a pass must not disturb what a pass remembers.
+    memories_file: str = MEMORIES_FILE
 
     def recall_memories(self) -> Memories:
         """Return what the checks remember. Raises StateError."""
-        return Memories(self.host, self.state.load(MEMORIES_FILE), self.with_alerts)
+        return Memories(self.host, self.state.load(self.memories_file), self.with_alerts)
 
 
 def run_kernel_stage(context: PassContext) -> StageResult:
     """Run the kernel checks, remember their counters, and put what is to be told into the outbox."""
-    host, config, state, _ = context
+    host, config, state = context[:3]
     checks = load_checks("kernel")
     try:
         with state.lock():
@@ -83,14 +88,14 @@ def record_stack_stage(context: PassContext, attempts: Sequence[Attempt], entry_
 def _judge_without_state(context: PassContext, attempts: Sequence[Attempt], error: str) -> StageResult:
     outcomes = [judge_attempt(each, context.config.settings, None) for each in attempts]
     findings = [finding for outcome in outcomes for finding in outcome.findings]
-    return StageResult(_name_consumers(context.host, findings), [], error)
+    return StageResult(_name_consumers(context.host, findings), [], error, attempts=attempts)
 
 
 def _record(
     stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt], entry_id: str | None
 ) -> StageResult:
     """Judge the readings and write all that follows from them in one step."""
-    host, config, state, with_alerts = context
+    host, config, state, with_alerts, memories_file = context
     findings: list[Finding] = []
     for each in attempts:
         outcome = judge_attempt(each, config.settings, memories.recall(each.check))
@@ -107,17 +112,25 @@ def _record(
     if stage == "stack":
         is_absent = all(finding.status == "skipped" for finding in findings)
         memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)
-    result = StageResult(_name_consumers(host, findings), [])
-    files = {MEMORIES_FILE: memories.to_state()}
+    result = StageResult(_name_consumers(host, findings), [], attempts=attempts)
+    files = {memories_file: memories.to_state()}
     if with_alerts:
         rows = {name for each in attempts for name in each.check.ROWS}
         notices, files[ALERT_FILE] = _judge_alerts(context, result.findings, rows)
+        files[TOTALS_FILE] = _count(state, notices, findings)
         result = result._replace(notices=notices, entry_id=entry_id)
         if notices and config.settings.has_telegram:
             identity = entry_id or os.urandom(4).hex()
             files[OUTBOX_FILE] = add_entry(state.load(OUTBOX_FILE), host.name, host.wall_seconds(), identity, notices)
             result = result._replace(entry_id=identity)
     return _commit(state, result, files)
+
+
+def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]) -> dict[str, Any]:
+    totals = load_totals(state)
+    totals.count_alerts(notices)
+    totals.count_oom_kills(findings)
+    return totals.to_state()
 
 
 def _name_stopped(state: StateDirectory, memories: Memories) -> set[str]:

@@ -85,7 +85,7 @@ def deliver(context: PassContext) -> None:
 
 def has_mail(context: PassContext) -> bool:
     """Return whether something waits that can be sent. Raises StateError."""
-    _, config, state, with_alerts = context
+    _, config, state, with_alerts, _ = context
     return with_alerts and config.settings.has_telegram and bool(list_entries(state.load(OUTBOX_FILE)))
 
 

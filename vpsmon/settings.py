@@ -50,6 +50,7 @@ class Settings(NamedTuple):
     LEAD_COUNT_QUERY: str = ""
     DISK_PATHS: tuple[str, ...] = ("/",)
     STATE_DIR: str = ""
+    METRICS_LISTEN: str = "127.0.0.1:19633"
 
     @property
     def has_telegram(self) -> bool:

@@ -55,5 +55,8 @@ class Attempts:
     def collect(self) -> list[Attempt]:
         """Return what has arrived by the deadline, and for the rest that it has not, in the order of the checks."""
         self.wait(self._deadline_seconds)
-        late = ReadError(f"no answer in {self._deadline_seconds:g} s; the next pass asks again")
-        return [self._arrived.get(check.__name__) or Attempt(check, None, late) for check in self._checks]
+        return [self._arrived.get(check.__name__) or self._give_up(check) for check in self._checks]
+
+    def _give_up(self, check: Check) -> Attempt:
+        error = ReadError(f"no answer in {self._deadline_seconds:g} s; the next pass asks again")
+        return Attempt(check, None, error, duration_seconds=self._deadline_seconds)

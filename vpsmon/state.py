@@ -21,6 +21,9 @@ from vpsmon.text import clean
 SCHEMA = 1
 LOCK_TIMEOUT_SECONDS = 10.0
 _JOURNAL = "commit.json"
+# For other programs: in a folder of its own, because the rest is for nobody else.
+METRICS_FILE = "metrics/metrics.prom"
+TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000
 _KEPT_CORRUPT_FILES = 10
 
@@ -49,6 +52,12 @@ class StateDirectory:
     def delivery_lock(self, timeout_seconds: float) -> Iterator[None]:
         """Be the only process that sends; the files stay free for others meanwhile. Raises StateError."""
         with self._hold("delivery.lock", timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def export_lock(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only process that exports, so that an older reading never replaces a newer one. Raises StateError."""
+        with self._hold("export.lock", timeout_seconds):
             yield
 
     @contextlib.contextmanager
@@ -90,6 +99,19 @@ class StateDirectory:
                 self._write(_JOURNAL, json.dumps(journal))
                 self._apply(journal)
 
+    def publish(self, name: str, text: str) -> None:
+        """Replace a file in metrics/, which every user of the machine may read. Raises StateError.
+
+        To get there others may pass through the state directory, but still neither list it nor read anything else.
+        """
+        folder = os.path.dirname(self._file(name))
+        with self._explain_errors():
+            os.chmod(self.path, 0o711)  # noqa: S103 - see above
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, 0o755)  # noqa: S103 - likewise
+            if not self._holds(name, text):
+                self._write(name, text, 0o644)
+
     def _holds(self, name: str, text: str) -> bool:
         try:
             with open(self._file(name), encoding="utf-8") as file:
@@ -118,7 +140,8 @@ class StateDirectory:
         try:
             os.makedirs(self.path, mode=0o700)
         except FileExistsError:
-            if os.stat(self.path).st_mode & 0o077:
+            # To pass through is allowed: see publish.
+            if os.stat(self.path).st_mode & 0o066:
                 os.chmod(self.path, 0o700)
 
     def _wait_for_lock(self, descriptor: int, name: str, timeout_seconds: float) -> None:
@@ -150,24 +173,26 @@ class StateDirectory:
         for name in corrupt[:-_KEPT_CORRUPT_FILES]:
             os.unlink(self._file(name))
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str, mode: int = 0o600) -> None:
         """Replace a file so that after a crash it holds either the old text or the new one."""
-        temporary = self._file(f".{name}.new")
+        folder, base = os.path.split(self._file(name))
+        temporary = os.path.join(folder, f".{base}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
+                os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
             os.replace(temporary, self._file(name))
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        self._sync_directory()
+        self._sync(folder)
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _sync(self, folder: str) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
@@ -201,7 +226,7 @@ class StateDirectory:
         for name, text in journal["files"].items():
             self._write(name, text)
         os.unlink(self._file(_JOURNAL))
-        self._sync_directory()
+        self._sync(self.path)
 
     def _append(self, name: str, offset: int, text: str) -> None:
         """Write the text at the offset where the log ended when the change was planned."""

@@ -77,7 +77,6 @@ def test_the_pause_doubles_with_each_attempt() -> None:
         {"clock": {"boot_id": "a"}},
         {"notices": [[1]]},
         {"memories": {"a": 3}},
-        {"totals": {"a": 3}},
     ],
 )
 def test_what_no_version_wrote_is_refused(content: dict[str, Any]) -> None:

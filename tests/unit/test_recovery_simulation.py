@@ -381,7 +381,13 @@ class SimStore:
     def set_aside(self) -> None:
         raise AssertionError("recovery cannot read what it has written")
 
-    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Any]) -> None:
+    def commit(
+        self,
+        content: dict[str, Any],
+        lines: Sequence[str],
+        notices: Sequence[Any],
+        outcomes: Sequence[tuple[str, str]],
+    ) -> None:
         fault = self.stack.dice.random() if self.with_crashes else 1.0
         if fault < 0.005:
             raise Crash

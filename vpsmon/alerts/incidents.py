@@ -53,7 +53,6 @@ class Ledger:
         self.types: dict[str, dict[str, Any]] = state.get("types", {})
         self.incidents: dict[str, dict[str, Any]] = state.get("incidents", {})
         self.told_events: list[str] = state.get("told_events", [])
-        self.totals: dict[str, int] = {"critical": 0, "warning": 0, "info": 0, **state.get("totals", {})}
         self._now = now_seconds
         self._rate_limit = rate_limit_seconds
 
@@ -64,7 +63,6 @@ class Ledger:
             "types": self.types,
             "incidents": self.incidents,
             "told_events": self.told_events[-_MOST_TOLD_EVENTS:],
-            "totals": self.totals,
         }
 
     def judge(self, findings: Sequence[Finding], checks: set[str]) -> list[Notice]:
@@ -80,8 +78,6 @@ class Ledger:
                 notices += self._judge_condition(finding)
         notices += self._end_vanished(checks - blind, seen)
         notices += self._tell_held_events(checks)
-        for notice in notices:
-            self.totals[notice.severity] += 1
         return sort_by_gravity(notices)
 
     def _judge_condition(self, finding: Finding) -> list[Notice]:

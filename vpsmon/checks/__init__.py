@@ -1,8 +1,12 @@
-"""The checks, one subject a file; a file in kernel/ or stack/ is a check, there is no other list.
+"""The checks, one subject a file; a file in kernel/, stack/ or export/ is a check, there is no other list.
 
 A check module has `ROWS` (the names of its rows with their units), `Reading` (a named tuple of what was read),
 `read(host, settings, previous)` and `judge(reading, settings, previous)`; where something must be known next time, also
-`remember(reading, previous)`. Only `read` touches the host; `judge` and `remember` are pure.
+`remember(reading, previous)`; where there is something for Prometheus, `METRICS` (the names of its metrics with what
+they mean; one that ends in _total is a counter) and `measure(reading, settings, previous)`, whose samples are in the
+units that their names say. Only `read` touches the host; the others are pure.
+
+A pass runs kernel/ and stack/; what is in export/ is read for the metrics alone.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from vpsmon.settings import Settings
 
 
 class Check(Protocol):
-    """What the engine expects of a module in kernel/ or stack/."""
+    """What the engine expects of a module in kernel/, stack/ or export/."""
 
     __name__: str
     ROWS: dict[str, str]
@@ -27,7 +31,7 @@ class Check(Protocol):
 
 
 def load_checks(stage: str) -> Sequence[Check]:
-    """Return the check modules of a stage, `kernel` or `stack`, in the order of their names."""
+    """Return the check modules of a stage, `kernel`, `stack` or `export`, in the order of their names."""
     # os.listdir, because pkgutil.iter_modules imports `inspect`: a sixth of the CPU time of a whole pass.
     files = sorted(os.listdir(os.path.join(os.path.dirname(__file__), stage)))
     names = [file[:-3] for file in files if file.endswith(".py") and not file.startswith("_")]

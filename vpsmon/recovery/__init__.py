@@ -44,10 +44,14 @@ class Rule(Protocol):
 
 def load_rules() -> Sequence[Rule]:
     """Return the rules in their order."""
-    files = os.listdir(os.path.dirname(__file__))
-    names = [file[:-3] for file in files if file.endswith(".py") and not file.startswith("_")]
-    rules = [cast("Rule", importlib.import_module(f"{__name__}.{name}")) for name in names]
+    rules = [cast("Rule", importlib.import_module(f"{__name__}.{name}")) for name in list_rule_names()]
     return sorted(rules, key=lambda rule: (rule.ORDER, rule.__name__))
+
+
+def list_rule_names() -> list[str]:
+    """Return the names of the rules, without the price of importing them."""
+    files = sorted(os.listdir(os.path.dirname(__file__)))
+    return [file[:-3] for file in files if file.endswith(".py") and not file.startswith("_")]
 
 
 def name_rule(rule: Rule) -> str:

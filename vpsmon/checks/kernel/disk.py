@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, Previous
+from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import DiskSpace, Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 
 ROWS = {"disk_usage": "percent"}
+METRICS = {"vpsmon_disk_used_percent": "How full the filesystem of each path of DISK_PATHS is, as df shows it."}
 
 
 class Reading(NamedTuple):
@@ -51,11 +52,10 @@ def _explain_error(path: str, error: str) -> Finding:
 
 
 def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
-    usable_bytes = space.used_bytes + space.available_bytes
-    if usable_bytes == 0:
+    percent = compute_used_percent(space)
+    if percent is None:
         reason = "this filesystem has no size; take it out of DISK_PATHS"
         return Finding("disk_usage", clean(path), "skipped", None, "percent", "no size", reason)
-    percent = space.used_bytes / usable_bytes * 100
     judgement = judge_above(percent, settings.DISK_WARNING_PCT, settings.DISK_CRITICAL_PCT)
     message = f"disk {clean(path)} {percent:.1f} % full, {format_bytes(space.available_bytes)} free"
     if judgement.status != "ok":
@@ -72,3 +72,19 @@ def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
         advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
         is_clear=is_clear,
     )
+
+
+def compute_used_percent(space: DiskSpace) -> float | None:
+    """Return how full a filesystem is for users other than root, in percent; None where it has no size."""
+    usable_bytes = space.used_bytes + space.available_bytes
+    return space.used_bytes / usable_bytes * 100 if usable_bytes else None
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return how full each path is in percent."""
+    percents = {path: compute_used_percent(space) for path, space in reading.spaces.items()}
+    return [
+        MetricSample("vpsmon_disk_used_percent", percent, (("path", path),))
+        for path, percent in percents.items()
+        if percent is not None
+    ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_below
 from vpsmon.checks._outlook import describe_end, read_tails
-from vpsmon.findings import Finding, Previous
+from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.forecast import Plan, Point, Series, find_trend
 from vpsmon.history import Tails, make_series
 from vpsmon.host import Host
@@ -21,6 +21,7 @@ from vpsmon.settings import Settings
 from vpsmon.text import clean
 
 ROWS = {"memory_forecast": "hours"}
+METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out; absent where there is no trend."}
 _MEGABYTE = 1024 * 1024
 _MOST_NAMED = 3
 _MOST_CONTAINERS = 20
@@ -160,6 +161,12 @@ def _judge_container(
         advice="at its limit the kernel ends its processes: restart it before, or give it a higher limit (mem_limit)",
         is_clear=judgement.is_clear,
     )
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return the hours left of the machine, where there is a trend."""
+    trend = find_trend(reading.free)
+    return [MetricSample("vpsmon_memory_forecast_hours", trend.hours_left)] if trend else []
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

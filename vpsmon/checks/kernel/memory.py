@@ -8,13 +8,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_below
-from vpsmon.findings import Finding, Previous
+from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
 ROWS = {"memory_available": "bytes"}
+METRICS = {
+    "vpsmon_memory_available_bytes": "Memory that the kernel can hand out without swapping (MemAvailable).",
+    "vpsmon_memory_total_bytes": "Memory of the machine (MemTotal).",
+}
 _MEGABYTE = 1024 * 1024
 
 
@@ -51,4 +55,12 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
             is_clear=judgement.is_clear,
             names_consumers=True,
         )
+    ]
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return available and total memory in bytes."""
+    return [
+        MetricSample("vpsmon_memory_available_bytes", reading.available_bytes),
+        MetricSample("vpsmon_memory_total_bytes", reading.total_bytes),
     ]

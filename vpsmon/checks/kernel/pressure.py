@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import CLEAR_MARGIN
-from vpsmon.findings import Finding, Previous, Status
+from vpsmon.findings import Finding, MetricSample, Previous, Status
 from vpsmon.host import Host
 from vpsmon.proc import read_memory_pressure
 from vpsmon.settings import Settings
 
 ROWS = {"memory_pressure": "score"}
+METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory: mean of some and full, 0 to 100."}
 # The kernel samples pressure every 2 seconds: over less time a single stall looks like a permanent one.
 _SHORTEST_SPAN_SECONDS = 2.0
 
@@ -70,6 +71,11 @@ def compute_score(reading: Reading, previous: Previous | None) -> float:
         )
         score = max(score, stall_microseconds / 2 / (previous.elapsed_seconds * 1e6) * 100)
     return min(100.0, max(0.0, score))
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return the score, 0 to 100."""
+    return [MetricSample("memory_pressure_score", compute_score(reading, previous))]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

@@ -11,13 +11,19 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
 from vpsmon.checks._shortage import Shortage, is_memory_short, read_shortage
-from vpsmon.findings import Finding, Previous, Status
+from vpsmon.findings import Finding, MetricSample, Previous, Status
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
+METRICS = {
+    "swap_total_bytes": "Swap of the machine; 0 where none is configured.",
+    "swap_used_bytes": "Swap in use.",
+    "swap_swapin_rate": "Read back from swap since the export before, in kB (1024 bytes) a second.",
+    "swap_swapout_rate": "Written to swap since the export before, in kB (1024 bytes) a second.",
+}
 _MEGABYTE = 1024 * 1024
 # A swap smaller than the limits would fill up unseen; this full it is worth a word whatever its size.
 _WARNING_SHARE = 0.9
@@ -108,6 +114,20 @@ def _judge_swap_out(reading: Reading, previous: Previous | None) -> Finding:
     if rate is None:
         return Finding("swap_out", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)
     return Finding("swap_out", None, "ok", round(rate, 1), "kB/s", f"{rate:.0f} kB/s written to swap")
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return total and used swap in bytes, and the rates in kB a second where there is something to compare with."""
+    shortage = reading.shortage
+    rates = {
+        "swap_swapin_rate": compute_rate(reading.pages_in, "pages_in", previous),
+        "swap_swapout_rate": compute_rate(reading.pages_out, "pages_out", previous),
+    }
+    return [
+        MetricSample("swap_total_bytes", shortage.swap_total_bytes),
+        MetricSample("swap_used_bytes", shortage.swap_total_bytes - shortage.swap_free_bytes),
+        *(MetricSample(name, rate) for name, rate in rates.items() if rate is not None),
+    ]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

@@ -11,12 +11,18 @@ from typing import Any, NamedTuple
 from vpsmon.cgroups import Usage, read_usage
 from vpsmon.checks._limits import judge_above
 from vpsmon.containers import Container, read_containers
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
+from vpsmon.proc import read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 
 ROWS = {"container_memory": "bytes"}
+METRICS = {
+    "container_memory_bytes": "Memory of a container without file cache that can be dropped, as docker stats shows it.",
+    "container_memory_percent": "The same in percent of its limit, or of the machine where it has none.",
+    "container_cpu_percent": "CPU use of a container since the export before; 100 is one CPU.",
+}
 _WARNING_SHARE_PERCENT = 90
 _CRITICAL_SHARE_PERCENT = 97
 # A paused container runs nothing and still holds its memory.
@@ -39,12 +45,14 @@ class Reading(NamedTuple):
 
     containers: list[Measured]
     monotonic_seconds: float
+    machine_bytes: int = 0
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the usage of each running container. Raises NotApplicable, ReadError."""
     running = [each for each in read_containers(host, settings) if each.status in _STATUSES_WITH_MEMORY]
-    return Reading([_measure(host, container) for container in running], host.monotonic_seconds())
+    measured = [_measure(host, container) for container in running]
+    return Reading(measured, host.monotonic_seconds(), read_counters(host, "meminfo").get("MemTotal", 0))
 
 
 def _measure(host: Host, container: Container) -> Measured:
@@ -118,6 +126,23 @@ def compute_cpu_percents(reading: Reading, previous: Previous | None) -> dict[st
 def _run_key(container: Measured) -> str:
     """A restarted container has another first process, and counts its CPU time anew."""
     return f"{container.id[:12]}:{container.pid}"
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return memory in bytes and in percent, and CPU use in percent, of each running container."""
+    samples = []
+    for container in reading.containers:
+        labels = (("container", container.name),)
+        if container.usage is not None:
+            samples.append(MetricSample("container_memory_bytes", container.usage.memory_bytes, labels))
+            limit_bytes = container.usage.limit_bytes or reading.machine_bytes
+            if limit_bytes:
+                percent = container.usage.memory_bytes / limit_bytes * 100
+                samples.append(MetricSample("container_memory_percent", percent, labels))
+    cpu_percents = compute_cpu_percents(reading, previous)
+    return samples + [
+        MetricSample("container_cpu_percent", percent, (("container", name),)) for name, percent in cpu_percents.items()
+    ]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.containers import Container, read_containers
 from vpsmon.deaths import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
-from vpsmon.findings import Finding, Previous
+from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
 
 ROWS = {"container_restarts": "count"}
+METRICS = {"vpsmon_container_recent_restarts": "Restarts of a container in the last RESTART_LOOP_WINDOW_SEC."}
 _SHORT_RUN_SECONDS = 10
 _STRIKES_OF_A_LOOP = 3
 # Enough for the default window at an interval of 5 s; a longer window then counts the latest restarts only.
@@ -149,13 +150,17 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     return [_judge_container(each, _follow(each, reading, previous), settings) for each in reading.containers]
 
 
+def _count(history: History) -> int:
+    return int(sum(each[1] for each in history.restarts))
+
+
 def _judge_container(container: Observed, history: History, settings: Settings) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
         return Finding("container_restarts", container.name, "unknown", None, "count", "cannot be counted", reason)
     if not history.is_counted:
         return Finding("container_restarts", container.name, "skipped", None, "count", "not counted yet", _FIRST_SIGHT)
-    count = int(sum(each[1] for each in history.restarts))
+    count = _count(history)
     judgement = judge_above(count, settings.RESTART_LOOP_COUNT, float("inf"))
     is_looping = history.strikes >= _STRIKES_OF_A_LOOP
     window = format_duration(settings.RESTART_LOOP_WINDOW_SEC)
@@ -176,6 +181,18 @@ def _judge_container(container: Observed, history: History, settings: Settings) 
         advice=f"it ends soon after each start: docker logs --tail 50 {container.name} shows why",
         is_clear=judgement.is_clear and not history.strikes,
     )
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return the restarts in the window of each container whose restarts are counted."""
+    histories = {
+        each.name: _follow(each, reading, previous) for each in reading.containers if each.inspect_error is None
+    }
+    return [
+        MetricSample("vpsmon_container_recent_restarts", _count(history), (("container", name),))
+        for name, history in histories.items()
+        if history.is_counted
+    ]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

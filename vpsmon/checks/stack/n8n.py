@@ -13,13 +13,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.n8n import LOOPBACK, Queue, find_n8n, is_ready, read_executions, read_queue
 from vpsmon.settings import Settings
 from vpsmon.text import format_duration
 
 ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}
+METRICS = {
+    "n8n_workflow_executions": "Executions that are active or waiting now, and completed or failed in the last hour.",
+    "vpsmon_n8n_queue_jobs": "Jobs that wait in the queue of n8n.",
+}
 # Less than the deadline of a check, so that the rows that are known do not go with it.
 _TOTAL_SECONDS = 4.5
 # A worker takes the next job at once, and after its start within seconds.
@@ -181,6 +185,17 @@ def _judge_executions(reading: Reading) -> Finding:
         message = f"n8n is healthy; {message}"
     advice = "look at PostgreSQL first; n8n goes on by itself when its database is back"
     return Finding("n8n_executions", None, status, value, "executions", message, reason, advice)
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return the executions by status, and the jobs that wait."""
+    samples = []
+    if not isinstance(reading.executions, Missing):
+        for status, count in reading.executions.items():
+            samples.append(MetricSample("n8n_workflow_executions", count, (("status", status),)))
+    if not isinstance(reading.queue, Missing):
+        samples.append(MetricSample("vpsmon_n8n_queue_jobs", reading.queue.waiting))
+    return samples
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.postgres import read_rows
 from vpsmon.postgres_session import NoFreeSlot
@@ -19,6 +19,13 @@ from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
 ROWS = {"postgres_cache_hit": "percent", "postgres_connections": "connections", "postgres_size": "bytes"}
+METRICS = {
+    "postgres_cache_hit_ratio": "Blocks found in memory, in percent, since the export before; of the time since the"
+    " statistics began where too few were read in between to tell.",
+    "postgres_active_connections": "Connections that run a query at this moment.",
+    "postgres_database_size_bytes": "Size of all databases that vpsmon may see.",
+    "vpsmon_postgres_blocks_total": "Blocks that were found in memory (hit) or had to be read (read).",
+}
 # Below this a ratio is an accident: a pass of vpsmon alone reads some 450 blocks of the catalogue.
 _MIN_BLOCKS = 1000
 _CONNECTIONS_WARNING_PERCENT = 80
@@ -217,6 +224,26 @@ def _judge_size(reading: Reading) -> Finding:
     if size.seen_databases < size.all_databases:
         message += f" of {size.all_databases}; GRANT pg_monitor lets vpsmon see the others"
     return Finding("postgres_size", None, "ok", size.size_bytes, "bytes", message)
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return the hit ratio in percent, the active connections, the size in bytes, and the counters behind the ratio."""
+    statistics, size = reading.statistics, reading.size
+    samples = [] if size is None else [MetricSample("postgres_database_size_bytes", size.size_bytes)]
+    if statistics is None:
+        return samples
+    blocks = _compute_blocks(statistics, previous)
+    percent = statistics.lifetime_hit_percent if isinstance(blocks, str) else _compute_hit_percent(*blocks)
+    optional = {
+        "postgres_cache_hit_ratio": percent,
+        "postgres_active_connections": statistics.active_connections,
+    }
+    samples += [MetricSample(name, value) for name, value in optional.items() if value is not None]
+    return [
+        *samples,
+        MetricSample("vpsmon_postgres_blocks_total", statistics.hit_blocks, (("source", "hit"),)),
+        MetricSample("vpsmon_postgres_blocks_total", statistics.read_blocks, (("source", "read"),)),
+    ]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

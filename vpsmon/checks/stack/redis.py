@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.redis_server import find_server, read_redis
 from vpsmon.services import miss
@@ -16,6 +16,11 @@ from vpsmon.settings import Settings
 from vpsmon.text import format_bytes
 
 ROWS = {"redis_memory": "bytes"}
+METRICS = {
+    "redis_memory_bytes": "Memory that the data of Redis takes (used_memory).",
+    "redis_total_keys": "Keys in all databases of Redis.",
+    "redis_connected_clients": "Clients that are connected to Redis, vpsmon among them.",
+}
 _WARNING_PERCENT = 90
 _CRITICAL_PERCENT = 97
 
@@ -127,6 +132,15 @@ def _count_evictions(reading: Reading, previous: Previous | None) -> int | None:
     if before.get("run_id") != reading.run_id or not isinstance(evicted_keys, int):
         return None
     return reading.evicted_keys - evicted_keys if reading.evicted_keys >= evicted_keys else None
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return memory in bytes, keys and clients."""
+    return [
+        MetricSample("redis_memory_bytes", reading.used_bytes),
+        MetricSample("redis_total_keys", reading.keys),
+        MetricSample("redis_connected_clients", reading.clients),
+    ]
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

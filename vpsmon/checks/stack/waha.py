@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.findings import Finding, Previous, ReadError, Status
+from vpsmon.findings import Finding, MetricSample, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
@@ -27,6 +27,7 @@ from vpsmon.waha import (
 )
 
 ROWS = {"waha_session": ""}
+METRICS = {"waha_session_status": "WhatsApp sessions that are connected and that are not."}
 # How long a session has been down does not start again with the machine.
 KEEPS_ACROSS_BOOTS = True
 # WAHA starts a browser for each session; nothing is stuck before that had its time.
@@ -223,3 +224,9 @@ def count_connections(reading: Reading) -> dict[str, int] | None:
         return None
     connected = sum(is_connected(session.status) for session in reading.sessions)
     return {"connected": connected, "disconnected": len(reading.sessions) - connected}
+
+
+def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
+    """Return how many sessions are connected and disconnected."""
+    counts = count_connections(reading) or {}
+    return [MetricSample("waha_session_status", count, (("status", status),)) for status, count in counts.items()]

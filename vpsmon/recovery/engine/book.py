@@ -42,9 +42,8 @@ class Book:
         self.memories: dict[str, dict[str, Any]] = {
             str(name): dict(memory) for name, memory in content.get("memories", {}).items()
         }
-        self.totals: dict[str, dict[str, int]] = {
-            str(rule): dict(counts) for rule, counts in content.get("totals", {}).items()
-        }
+        # Rule and outcome of what was done and is not written down yet.
+        self.outcomes: list[tuple[str, str]] = []
         self.notices: list[Notice] = [Notice(*each) for each in content.get("notices", [])]
         self.quiet_until = float(content.get("quiet_until", 0.0))
 
@@ -63,7 +62,6 @@ class Book:
             "incidents": self.incidents,
             "changes": [_from_change(each) for each in self.changes],
             "memories": self.memories,
-            "totals": self.totals,
             "notices": [list(each) for each in self.notices[-_MOST_NOTICES:]],
             "quiet_until": self.quiet_until,
         }
@@ -109,8 +107,7 @@ class Book:
 
     def count(self, rule: str, outcome: str) -> None:
         """Count an action by its outcome, for the metrics."""
-        counts = self.totals.setdefault(rule, {})
-        counts[outcome] = counts.get(outcome, 0) + 1
+        self.outcomes.append((rule, outcome))
 
 
 def _is_over(record: dict[str, Any], now: float) -> bool:

@@ -73,4 +73,5 @@ class Journal:
     def _commit(self, notices: list[Notice]) -> None:
         content = self.book.to_content(self._machine.monotonic_seconds(), self._machine.wall_seconds())
         lines, self._lines = self._lines, []
-        self._store.commit(content, lines, notices)
+        outcomes, self.book.outcomes = self.book.outcomes, []
+        self._store.commit(content, lines, notices, outcomes)

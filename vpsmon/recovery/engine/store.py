@@ -9,13 +9,15 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from vpsmon.alerts.incidents import Ledger, Notice, format_history
+from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry
 from vpsmon.memories import FILE as MEMORIES_FILE
-from vpsmon.passes import ALERT_FILE, HISTORY_LOG, PassContext
+from vpsmon.passes import HISTORY_LOG, PassContext
 from vpsmon.recovery.engine.book import FILE
 from vpsmon.state import SCHEMA, StateDirectory, StateError
+from vpsmon.totals import FILE as TOTALS_FILE
+from vpsmon.totals import load_totals
 
 LOG = "recovery.log"
 _LOCK_FILE = "recovery.lock"
@@ -33,8 +35,17 @@ class Store(Protocol):
     def set_aside(self) -> None:
         """Keep an unusable content for its owner, out of the way."""
 
-    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
-        """Remember the content, log the lines and tell the notices: all of it or nothing. Raises StateError."""
+    def commit(
+        self,
+        content: dict[str, Any],
+        lines: Sequence[str],
+        notices: Sequence[Notice],
+        outcomes: Sequence[tuple[str, str]],
+    ) -> None:
+        """Remember the content, log the lines, tell the notices and count the outcomes: all of it or nothing.
+
+        Raises StateError.
+        """
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:
         """Remember for the checks. Raises StateError."""
@@ -64,31 +75,30 @@ class RealStore:
         with self._context.state.lock():
             self._context.state.set_aside(FILE, "its tables are of another form")
 
-    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
-        """Write state, log, outbox and history in one step."""
+    def commit(
+        self,
+        content: dict[str, Any],
+        lines: Sequence[str],
+        notices: Sequence[Notice],
+        outcomes: Sequence[tuple[str, str]],
+    ) -> None:
+        """Write state, log, outbox, history and counters in one step."""
         state = self._context.state
         with state.lock():
             files = {FILE: content}
+            if notices or outcomes:
+                totals = load_totals(state)
+                totals.count_alerts(notices)
+                totals.count_actions(outcomes)
+                files[TOTALS_FILE] = totals.to_state()
             logs: dict[str, Sequence[str]] = {LOG: lines}
             if notices:
-                files[ALERT_FILE] = self._count(notices)
                 logs[HISTORY_LOG] = [format_history(notice) for notice in notices]
                 if self._context.config.settings.has_telegram:
                     host = self._context.host
                     outbox = state.load(OUTBOX_FILE)
                     files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), self._entry_id, notices)
             state.commit(files, logs)
-
-    def _count(self, notices: Sequence[Notice]) -> dict[str, Any]:
-        state, settings = self._context.state, self._context.config.settings
-        try:
-            ledger = Ledger(state.load(ALERT_FILE), self._context.host.wall_seconds(), settings.ALERT_RATE_LIMIT_SEC)
-        except (TypeError, ValueError, KeyError, AttributeError):
-            afresh = state.set_aside(ALERT_FILE, "its tables are of another form")
-            ledger = Ledger(afresh, self._context.host.wall_seconds(), settings.ALERT_RATE_LIMIT_SEC)
-        for notice in notices:
-            ledger.totals[notice.severity] += 1
-        return ledger.to_state()
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:
         """Write what the checks remember beside what the monitor has written meanwhile."""
@@ -129,7 +139,13 @@ class DryStore:
     def set_aside(self) -> None:
         """Leave it where it is."""
 
-    def commit(self, content: dict[str, Any], lines: Sequence[str], notices: Sequence[Notice]) -> None:
+    def commit(
+        self,
+        content: dict[str, Any],
+        lines: Sequence[str],
+        notices: Sequence[Notice],
+        outcomes: Sequence[tuple[str, str]],
+    ) -> None:
         """Write nothing."""
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:

@@ -1,0 +1,163 @@
+"""The three ways into Prometheus, with the configurations of the README, on the whole stack in real containers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kit.command import Workdir
+from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.docker import DockerEngine
+from tests.kit.kernel import wait_until
+from tests.kit.prometheus import GLOBAL, Prometheus, check, node_exporter, prometheus, scrape_endpoint
+from tests.kit.stack import free_port
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", README, re.DOTALL)
+WAYS = ("node_exporter", "scrape endpoint", "target file")
+SECONDS = 20
+# What Prometheus adds to a series.
+OF_THE_TARGET = ("__name__", "host", "instance", "job")
+TABLES = """
+create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz, "stoppedAt" timestamptz,
+  "workflowId" varchar(36), "deletedAt" timestamptz, "createdAt" timestamptz not null default now());
+insert into execution_entity (status, "stoppedAt") select 'success', now() from generate_series(1, 7);
+insert into execution_entity (status, "stoppedAt") select 'error', now() from generate_series(1, 2);
+insert into execution_entity (status) values ('running'), ('running'), ('waiting');
+create table leads as select g from generate_series(1, 321) g;
+create table big as select g, repeat('x', 500) as t from generate_series(1, 40000) g;
+"""
+
+
+class Exported:
+    """A machine with its stack, whose metrics have been exported into `folder`."""
+
+    def __init__(self, workdir: Workdir, stack: ComposeStack, port: int) -> None:
+        self.workdir = workdir
+        self.stack = stack
+        self.port = port
+        self.folder = workdir.path / ".alerts/metrics"
+
+    def run(self, *words: str) -> str:
+        done = self.workdir.run(*words, env={"DOCKER_HOST": self.stack.engine.url})
+        assert done.returncode == 0, done.stderr
+        for secret in (POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY):
+            assert secret not in done.stdout + done.stderr
+        return done.stdout
+
+    def count_warnings(self) -> int:
+        """The warnings that were told, by the log of them."""
+        return (self.workdir.path / ".alerts/alert_history.log").read_text().count(" WARNING ")
+
+    def read(self) -> str:
+        return (self.folder / "metrics.prom").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def exported(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    # Others may pass through the folders above, as through /opt/vpsmon: node_exporter is not root.
+    folder = tmp_path_factory.mktemp("vpsmon")
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)
+    with compose_stack(engine) as stack:
+        stack.psql(TABLES)
+        stack.waha.add("default")
+        stack.waha.add("sales", "STOPPED")
+        stack.waha.add("support", "FAILED")
+        for job in range(1, 4):
+            stack.redis("LPUSH", "bull:jobs:wait", str(job))
+        port = free_port()
+        workdir = Workdir(folder)
+        workdir.write_config(METRICS_LISTEN=f"127.0.0.1:{port}", DISK_WARNING_PCT=0, DISK_CRITICAL_PCT=100)
+        machine = Exported(workdir, stack, port)
+        machine.run("monitor", "--once")
+        machine.run("export")
+        stack.psql("select count(*) from big; select count(*) from big; select count(*) from big")
+        machine.run("export")
+        yield machine
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def server(request: pytest.FixtureRequest, exported: Exported) -> Iterator[Prometheus]:
+    config = CONFIGURATIONS[WAYS.index(request.param)].replace("/opt/vpsmon/.alerts/metrics", str(exported.folder))
+    with ExitStack() as cleanup:
+        if request.param == "node_exporter":
+            target = cleanup.enter_context(node_exporter(exported.folder)).address
+        else:
+            target = (
+                f"127.0.0.1:{cleanup.enter_context(scrape_endpoint(exported.folder / 'metrics.prom', exported.port))}"
+            )
+        config = config.replace("127.0.0.1:9100", target).replace("127.0.0.1:19633", target)
+        running = cleanup.enter_context(prometheus(GLOBAL + config))
+        wait_until(lambda: running.value("vpsmon_build_info") == 1, SECONDS, "Prometheus has scraped")
+        yield running
+
+
+def test_prometheus_takes_every_number_of_the_file(server: Prometheus, exported: Exported) -> None:
+    lines = [line for line in exported.read().splitlines() if not line.startswith("#")]
+    assert len(lines) > 80
+    for line in lines:
+        name, labels, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line).groups("")  # type: ignore[union-attr]
+        wanted = dict(re.findall(r'(\w+)="(.*?)"', labels))
+        found = [
+            number
+            for pairs, number in server.query(name).items()
+            if {key: text for key, text in pairs if key not in OF_THE_TARGET} == wanted
+        ]
+        assert found == [pytest.approx(float(value), rel=1e-12)], line
+
+
+def test_the_numbers_are_those_of_the_stack(server: Prometheus, exported: Exported) -> None:
+    stack = exported.stack
+    assert server.value('waha_session_status{status="connected"}') == 1
+    assert server.value('waha_session_status{status="disconnected"}') == 2
+    expected = {"active": 2, "waiting": 1, "completed": 7, "failed": 2}
+    for status, count in expected.items():
+        assert server.value(f'n8n_workflow_executions{{status="{status}"}}') == count
+    assert server.value("vpsmon_n8n_queue_jobs") == 3
+    assert server.value("lead_count") == 321
+    assert 0 <= (server.value("memory_pressure_score") or 0) <= 100
+    for service in stack.containers:
+        name = f"crm-{service}-1"
+        assert (server.value(f'container_memory_bytes{{container="{name}"}}') or 0) > 0
+        assert 0 <= (server.value(f'container_cpu_percent{{container="{name}"}}') or 0) <= 800
+        assert server.value(f'vpsmon_container_recent_restarts{{container="{name}"}}') == 0
+    blog_bytes = server.value('container_memory_bytes{container="crm-blog-1"}') or 0
+    blog_percent = server.value('container_memory_percent{container="crm-blog-1"}')
+    assert blog_percent == pytest.approx(blog_bytes / (64 * 1024 * 1024) * 100)
+    size = int(stack.psql("select sum(pg_database_size(oid)) from pg_database"))
+    assert server.value("postgres_database_size_bytes") == pytest.approx(size, rel=0.02)
+    assert 0 < (server.value("postgres_cache_hit_ratio") or 0) <= 100
+    assert (server.value("postgres_active_connections") or 0) >= 1
+    used = re.search(r"used_memory:(\d+)", stack.redis("INFO", "memory"))
+    assert used
+    assert server.value("redis_memory_bytes") == pytest.approx(int(used[1]), rel=0.1)
+    assert server.value("redis_total_keys") == int(stack.redis("DBSIZE"))
+    assert (server.value("redis_connected_clients") or 0) >= 1
+    assert exported.count_warnings() >= 1
+    assert server.value('alerts_total{severity="warning"}') == exported.count_warnings()
+
+
+def test_the_target_knows_the_machine(server: Prometheus, exported: Exported) -> None:
+    (labels,) = server.query("vpsmon_build_info")
+    assert dict(labels)["host"] in (
+        "vps1",
+        json.loads((exported.folder / "targets.json").read_text())[0]["labels"]["host"],
+    )
+
+
+def test_promtool_finds_nothing_but_the_name_of_the_original(exported: Exported) -> None:
+    assert check("promtool", "check", "metrics", text=exported.read()).splitlines() == [
+        'lead_count non-histogram and non-summary metrics should not have "_count" suffix'
+    ]
+
+
+@pytest.mark.parametrize("config", CONFIGURATIONS, ids=WAYS)
+def test_promtool_takes_each_configuration(config: str, tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yml").write_text(config)
+    assert check("promtool", "check", "config", str(tmp_path / "prometheus.yml")) == ""
