@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # Containers that share the network of another that shares the network of another: nobody nests deeper than this.
 _MOST_SHARED_NETWORKS = 5
+_ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 compared with, not bound to
 
 
@@ -50,6 +51,10 @@ class Container(NamedTuple):
     created_wall_seconds: float | None = None
     # Why the engine could not start it, in the engine's words.
     start_error: str = ""
+    # Memory and swap together; -1: as much swap as there is; None: the engine does not tell.
+    memory_and_swap_limit_bytes: int | None = None
+    # It is made for one task (`--rm`, `docker compose run`): once stopped, nothing may start it again.
+    is_for_one_task: bool = False
     # Why the engine could not inspect it: then only id, name, labels, image and status are known.
     inspect_error: str | None = None
 
@@ -124,6 +129,8 @@ def parse_container(inspected: Mapping[str, Any]) -> Container:
         command=_parse_command(inspected, settings),
         created_wall_seconds=parse_time(inspected.get("Created")),
         start_error=str(state.get("Error") or ""),
+        memory_and_swap_limit_bytes=_parse_swap_limit(host_settings.get("MemorySwap")),
+        is_for_one_task=host_settings.get("AutoRemove") is True or labels.get(_ONE_OFF_LABEL, "").lower() == "true",
     )
 
 
@@ -148,6 +155,10 @@ def _map(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _parse_swap_limit(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1) else None
 
 
 def _parse_health(state: Mapping[str, Any]) -> str | None:

@@ -87,19 +87,24 @@ class RealEffectors:
             return method(action) or Done()
         except NotApplicable as absence:
             raise ReadError(str(absence)) from None
+        except (TypeError, LookupError, AttributeError, ValueError) as failure:
+            # What was remembered of it may be of another form; that must not keep the rest from being done.
+            raise ReadError(f"unexpected {type(failure).__name__} in {action.verb}: please report this") from None
 
     # --- containers ---------------------------------------------------------------------------------------------------
 
     def _restart_container(self, action: Action) -> None:
         with self._open(action) as (client, container, inspected):
-            self._refuse_if_left_alone(container)
+            _refuse_unless_up(container)
             client.restart(container.id, timeout=_find_grace(container, inspected))
 
     def _stop_container(self, action: Action) -> None:
         with self._open(action) as (client, container, inspected):
-            self._refuse_if_left_alone(container)
+            _refuse_unless_up(container)
             if is_essential(container, self._settings):
                 raise Refused(f"{clean(container.name)} is essential and is never stopped")
+            if container.is_for_one_task:
+                raise Refused(f"{clean(container.name)} is for one task, and could not be started again")
             client.stop(container.id, timeout=_find_grace(container, inspected))
 
     def _start_container(self, action: Action) -> None:
@@ -110,7 +115,6 @@ class RealEffectors:
     def _set_memory_limit(self, action: Action) -> None:
         memory_bytes, swap_bytes = action.details["memory_bytes"], action.details["memory_and_swap_bytes"]
         with self._open(action) as (client, container, _):
-            self._refuse_if_left_alone(container)
             if container.pid and memory_bytes < (container.memory_limit_bytes or 0):
                 used_bytes = read_usage(self._make_host(), container.id, container.pid).memory_bytes
                 if used_bytes > memory_bytes * _FITS_SHARE:
@@ -120,22 +124,24 @@ class RealEffectors:
 
     @contextmanager
     def _open(self, action: Action) -> Iterator[tuple[docker.APIClient, Container, Mapping[str, Any]]]:
-        """Give a client and the container as it is at this moment. Raises Gone where it was removed."""
+        """Give a client and the container as it is at this moment.
+
+        Raises Gone where it was removed, and Refused where its owner wants no hands on it.
+        """
         import docker.errors
 
         with docker_client.open_client(_DOCKER_TIMEOUT_SECONDS) as client:
             try:
                 inspected = client.inspect_container(action.target)
-                yield client, parse_container(inspected), inspected
+                container = parse_container(inspected)
+                if is_left_alone(container):
+                    raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
+                yield client, container, inspected
             except docker.errors.NotFound as error:
                 # A network or image that is missing is not found either.
                 if "no such container" not in str(error.explanation).lower():
                     raise
                 raise Gone(f"the container {clean(action.name)} is no longer there") from None
-
-    def _refuse_if_left_alone(self, container: Container) -> None:
-        if is_left_alone(container):
-            raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
 
     # --- WAHA ---------------------------------------------------------------------------------------------------------
 
@@ -152,6 +158,9 @@ class RealEffectors:
         host = self._make_host()
         found = waha.find_waha(host, self._settings)
         statuses = {session.name: session.status for session in waha.read_sessions(host, found)}
+        if not statuses:
+            # Its API may answer before it has read which sessions it has.
+            raise ReadError("WAHA lists none of the sessions that ran before")
         stopped = [name for name in action.details["items"] if statuses.get(name) == "STOPPED"]
         for name in stopped:
             waha.start_session(host, found, name)
@@ -204,6 +213,12 @@ class RealEffectors:
         if not _is_active(n8n_api.read_workflow(host, self._settings, item["id"])):
             raise ReadError(f"n8n says that {name} is active, and it is not")
         return ""
+
+
+def _refuse_unless_up(container: Container) -> None:
+    """A restart would start what somebody has just stopped; what was stopped by somebody is not ours to start later."""
+    if container.status not in ("running", "restarting"):
+        raise Refused(f"{clean(container.name)} is {container.status} by now")
 
 
 def _is_active(workflow: Any) -> bool:

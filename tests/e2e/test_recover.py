@@ -67,7 +67,7 @@ class Bench:
 
     def run(self, what: str = "run-all", is_dry: bool = False) -> Result:
         """Run `vpsmon recover WHAT` in this process."""
-        rules = [rule for rule in load_rules() if what in ("run-all", "restore", rule.COMMAND)]
+        rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
         config = Config(self.settings, None, str(self.folder))
         return recover(config, rules, is_dry, what == "restore", self.make_host)
 

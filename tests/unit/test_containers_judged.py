@@ -58,7 +58,8 @@ def test_a_container_whose_memory_is_unknown_has_a_row_without_a_number() -> Non
 
 @pytest.mark.parametrize("check", [container_memory, container_state, container_restarts])
 def test_without_containers_there_is_one_row_that_says_so(check: Any) -> None:
-    rows = check.judge(check.Reading([], *[0.0] * (len(check.Reading._fields) - 1)), SETTINGS, None)
+    needed = set(check.Reading._fields) - set(check.Reading._field_defaults) - {"containers"}
+    rows = check.judge(check.Reading([], **dict.fromkeys(needed, 0.0)), SETTINGS, None)
     assert [(row.check, row.object, row.status) for row in rows] == [(*check.ROWS, None, "skipped")]
     assert rows[0].reason
 
@@ -160,7 +161,54 @@ def test_an_engine_that_stays_away_is_critical_after_a_minute_and_keeps_the_name
 def test_names_and_causes_are_remembered_for_containers_that_exist_only() -> None:
     dead = state_of(status="exited", exit_code=137, finished_wall_seconds=NOW, cause="x")
     memory = container_state.remember(container_state.Reading([dead, state_of(id="b" * 64)], NOW), None)
-    assert memory == {"names": {"a" * 12: "job", "b" * 12: "job"}, "causes": {"a" * 12: [NOW, "x"]}}
+    assert memory["names"] == {"a" * 12: "job", "b" * 12: "job"}
+    assert memory["causes"] == {"a" * 12: [NOW, "x"]}
+
+
+class Essentials:
+    """Passes that see which of the essential names have a container."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] | None = None
+
+    def look(self, after_seconds: float, settings: Settings = SETTINGS, **essentials: str) -> dict[str, str]:
+        """Return the status of each container that is missed."""
+        seen = [state_of(id=name.ljust(64, "0"), name=name) for name in essentials.values()]
+        reading = container_state.Reading(seen, NOW, essentials=essentials)
+        previous = None if self.memory is None else Previous(self.memory, after_seconds)
+        rows = container_state.judge(reading, settings, previous)
+        self.memory = container_state.remember(reading, previous)
+        return {row.object or "": row.status for row in rows if row.object not in essentials.values()}
+
+
+def test_an_essential_container_that_is_removed_is_missed_for_a_day() -> None:
+    passes = Essentials()
+    assert passes.look(0, n8n="crm-n8n-1", redis="redis") == {}
+    assert passes.look(30, redis="redis") == {"crm-n8n-1": "ok"}
+    assert passes.look(299, redis="redis") == {"crm-n8n-1": "ok"}
+    assert passes.look(30, redis="redis") == {"crm-n8n-1": "critical"}
+    assert passes.look(0, redis="redis") == {"crm-n8n-1": "critical"}, "after a reboot"
+    assert passes.look(86_000, redis="redis") == {"crm-n8n-1": "critical"}
+    assert passes.look(100, redis="redis") == {}
+    assert passes.look(100, redis="redis") == {}
+
+
+def test_what_comes_back_or_never_was_or_is_not_essential_any_more_is_not_missed() -> None:
+    passes = Essentials()
+    assert passes.look(0, n8n="n8n") == {}
+    assert passes.look(30) == {"n8n": "ok"}
+    assert passes.look(30, n8n="crm-n8n-1") == {}, "made anew under another name"
+    assert passes.look(30) == {"crm-n8n-1": "ok"}
+    assert passes.look(400) == {"crm-n8n-1": "critical"}
+    assert passes.look(30, SETTINGS._replace(ESSENTIAL_CONTAINERS=("redis",))) == {"": "skipped"}
+
+
+def test_a_removed_one_says_what_to_do() -> None:
+    memory = {"essentials": {"n8n": ["crm-n8n-1", 600.0]}}
+    (row,) = container_state.judge(container_state.Reading([], NOW), SETTINGS, Previous(memory, 30.0))
+    assert row.message == "gone for 10 min: no container or compose service is called n8n any more, and it is essential"
+    assert row.advice is not None
+    assert "ESSENTIAL_CONTAINERS" in row.advice
 
 
 class Life:

@@ -21,6 +21,7 @@ from vpsmon.recovery import (
     n8n_queue_overflow,
     name_rule,
     restart_loop,
+    start_failed,
     swap_thrashing,
     waha_stuck,
 )
@@ -67,12 +68,13 @@ def test_every_rule_has_the_shape_and_a_word_of_its_own() -> None:
     rules = load_rules()
     assert [name_rule(rule) for rule in rules] == [
         "swap_thrashing",
+        "start_failed",
         "container_unhealthy",
         "restart_loop",
         "waha_stuck",
         "n8n_queue_overflow",
     ]
-    assert len({rule.COMMAND for rule in rules}) == len(rules)
+    assert {word for rule in rules for word in rule.COMMANDS} == {"swap", "unhealthy", "loops", "waha", "queue"}
     for rule in rules:
         assert rule.COOLDOWN_SECONDS > 0
         assert rule.CHECKS
@@ -126,6 +128,23 @@ def test_the_database_comes_first_and_holds_back_the_others() -> None:
     ]
 
 
+def test_what_needs_a_database_that_was_just_restarted_gets_time_to_recover() -> None:
+    sick = container("n8n", health="unhealthy", started_wall_seconds=NOW - 5000)
+    memory = {sick.id: [0, sick.started_wall_seconds]}
+    for age, is_held in ((20, True), (91, False), (-3600, False)):
+        snapshot = look(sick, container("postgres", started_wall_seconds=NOW - age))
+        (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, memory)
+        assert bool(incident.held_back) == is_held, age
+
+
+def test_one_whose_network_an_essential_one_uses_is_left_to_a_person() -> None:
+    sick = container("vpn", health="unhealthy")
+    snapshot = look(sick, container("n8n", network_mode=f"container:{sick.id}"))
+    (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, {sick.id: [0, NOW - 5]})
+    assert incident.steps == ()
+    assert "docker restart vpn n8n" in (incident.advice or "")
+
+
 def test_a_stack_of_its_own_does_not_wait_for_the_database_of_another() -> None:
     sick = container("app", health="unhealthy", project="blog")
     snapshot = look(sick, container("postgres", "exited", project="crm"))
@@ -164,6 +183,19 @@ def test_without_a_real_shortage_nothing_is_stopped(status: Status) -> None:
     assert swap_thrashing.detect(look(container("crm"), findings=findings), DEFAULTS, {}) == []
 
 
+def test_what_is_made_for_one_task_is_not_stopped_because_it_could_not_be_started_again() -> None:
+    for more in ({"is_for_one_task": True}, {"inspect_error": "damaged"}):
+        snapshot = look(container("backup", **more), findings=(finding("swap_in", "critical"),))
+        assert verbs(swap_thrashing.detect(snapshot, DEFAULTS, {})[0]) == []
+
+
+def test_the_container_that_plays_an_essential_part_is_essential_whatever_it_is_called() -> None:
+    snapshot = look(container("db"), findings=(finding("swap_in", "critical"),))
+    settings = DEFAULTS._replace(POSTGRES_CONTAINER="db")
+    assert swap_thrashing.detect(snapshot, DEFAULTS, {})[0].name == "db"
+    assert swap_thrashing.detect(snapshot, settings, {})[0].name == "machine"
+
+
 def test_labels_override_the_list_of_essential_containers() -> None:
     containers = [
         container("crm", labels={"vpsmon.essential": "true"}),
@@ -173,26 +205,36 @@ def test_labels_override_the_list_of_essential_containers() -> None:
     assert [each.name for each in swap_thrashing.detect(snapshot, DEFAULTS, {})] == ["traefik"]
 
 
+STOPPED = Change(
+    "1", "swap_thrashing", Action("stop_container", "x", "x"), Action("start_container", "x", "x"), 600, "", 0, 0
+)
+
+
 def test_it_is_calm_only_when_memory_is_not_short() -> None:
     short = swap.Reading(Shortage(1000, 1, 1000, 500, 20.0), 1, 1)
     well = swap.Reading(Shortage(1000 * MEGABYTE, 500 * MEGABYTE, 1000, 500, 20.0), 1, 1)
     rate = (finding("swap_in", "ok"),)
-    assert swap_thrashing.is_calm(look(swap=well, findings=rate), DEFAULTS)
-    assert not swap_thrashing.is_calm(look(swap=short, findings=rate), DEFAULTS)
-    assert not swap_thrashing.is_calm(look(swap=None), DEFAULTS)
+    assert swap_thrashing.is_calm(look(swap=well, findings=rate), DEFAULTS, STOPPED)
+    assert not swap_thrashing.is_calm(look(swap=short, findings=rate), DEFAULTS, STOPPED)
+    assert not swap_thrashing.is_calm(look(swap=None), DEFAULTS, STOPPED)
     assert swap_thrashing.wants_second_look(look(swap=short), DEFAULTS)
 
 
 # --- restart_loop ----------------------------------------------------------------------------------------------------
 
-LIMITED = container("crm", memory_limit_bytes=100 * MEGABYTE)
+LIMITED = container("crm", memory_limit_bytes=100 * MEGABYTE, memory_and_swap_limit_bytes=100 * MEGABYTE)
 AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"cause": "the OOM killer ended it at its memory limit"}}}
 
 
-def loop(each: Container, available_mb: int = 500, memories: dict[str, Any] | None = None) -> list[Incident]:
+def loop(
+    each: Container,
+    available_mb: int = 500,
+    memories: dict[str, Any] | None = None,
+    changes: tuple[Change, ...] = (),
+) -> list[Incident]:
     shortage = Shortage(1000 * MEGABYTE, available_mb * MEGABYTE, 0, 0, None)
     findings = (finding("container_restarts", "warning", each.name),)
-    snapshot = look(each, findings=findings, memories=memories, swap=swap.Reading(shortage, 1, 1))
+    snapshot = look(each, findings=findings, memories=memories, changes=changes, swap=swap.Reading(shortage, 1, 1))
     return restart_loop.detect(snapshot, DEFAULTS, {})
 
 
@@ -203,6 +245,30 @@ def test_killed_at_its_limit_it_gets_a_quarter_more_twice_and_then_is_stopped() 
     assert step.action.details == {"memory_bytes": 125 * MEGABYTE, "memory_and_swap_bytes": 125 * MEGABYTE}
     assert step.undo is not None
     assert step.undo.action.details["memory_bytes"] == 100 * MEGABYTE
+
+
+@pytest.mark.parametrize(("together_mb", "raised_mb"), [(300, 325), (100, 125), (-1, -1), (None, 225)])
+def test_a_raise_takes_no_swap_away(together_mb: int | None, raised_mb: int) -> None:
+    def to_bytes(count_mb: int | None) -> int | None:
+        return count_mb if count_mb in (None, -1) else count_mb * MEGABYTE
+
+    limited = LIMITED._replace(memory_and_swap_limit_bytes=to_bytes(together_mb))
+    step = loop(limited, memories=AT_ITS_LIMIT)[0].steps[0]
+    assert step.action.details["memory_and_swap_bytes"] == to_bytes(raised_mb)
+    assert step.undo is not None
+    before = to_bytes(200 if together_mb is None else together_mb)
+    assert step.undo.action.details == {"memory_bytes": 100 * MEGABYTE, "memory_and_swap_bytes": before}
+
+
+def test_what_was_raised_twice_is_not_raised_again_however_much_later() -> None:
+    (first,) = loop(LIMITED, memories=AT_ITS_LIMIT)
+    undo = first.steps[0].undo
+    assert undo is not None
+    change = Change("1", "restart_loop", first.steps[0].action, undo.action, 86_400, "", 0, 0)
+    for limit_mb, verb in ((125, "set_memory_limit"), (156, "restart_container")):
+        raised = LIMITED._replace(memory_limit_bytes=limit_mb * MEGABYTE)
+        (incident,) = loop(raised, memories=AT_ITS_LIMIT, changes=(change,))
+        assert verbs(incident)[0] == verb
 
 
 def test_without_room_on_the_host_no_limit_is_raised() -> None:
@@ -229,6 +295,80 @@ def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: p
     monkeypatch.setattr("vpsmon.deaths._read_kernel_kills", lambda host: [kill])
     host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
     assert restart_loop._AT_ITS_LIMIT in find_cause(host, LIMITED, Death(NOW, 137, True))
+
+
+def test_a_clock_that_was_set_back_makes_no_loop_of_one_that_has_become_stable() -> None:
+    assert loop(container("crm", started_wall_seconds=NOW + 3000)) == []
+    back = look(container("crm", started_wall_seconds=NOW + 3000))
+    assert restart_loop.verify(back, container("crm").id, DEFAULTS) == "pending"
+
+
+def test_the_old_limit_waits_for_its_own_container_only() -> None:
+    raised = Change("1", "restart_loop", STOPPED.action, Action("set_memory_limit", LIMITED.id, "crm"), 600, "", 0, 0)
+    rows = {"crm": finding("container_restarts", "ok", "crm"), "job": finding("container_restarts", "warning", "job")}
+    both = look(LIMITED, container("job"), findings=tuple(rows.values()))
+    assert restart_loop.is_calm(both, DEFAULTS, raised)
+    looping = look(LIMITED, findings=(finding("container_restarts", "warning", "crm"),))
+    assert not restart_loop.is_calm(looping, DEFAULTS, raised)
+
+
+# --- start_failed ----------------------------------------------------------------------------------------------------
+
+PORT_IN_USE = "driver failed: port is already allocated"
+
+
+def failed(**more: Any) -> list[Incident]:
+    plain = {"restart_policy": "always", "start_error": PORT_IN_USE, "finished_wall_seconds": NOW - 60}
+    one = container(more.pop("name", "redis"), more.pop("status", "exited"), labels=more.pop("labels", {}))
+    changes = more.pop("changes", ())
+    return start_failed.detect(look(one._replace(**{**plain, **more}), changes=changes), DEFAULTS, {})
+
+
+def test_what_should_run_and_could_not_be_started_is_started_a_few_times() -> None:
+    (incident,) = failed()
+    assert verbs(incident) == ["start_container"] * 3
+    assert incident.message == f"redis should run (restart policy always) and does not: {PORT_IN_USE}"
+    assert failed(restart_policy="unless-stopped", status="created")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"start_error": "", "exit_code": 137},  # docker stop
+        {"restart_policy": "no"},
+        {"status": "running"},
+        {"labels": {"vpsmon.recover": "false"}},
+        {"restart_policy": "on-failure", "name": "job", "exit_code": 1, "restart_count": 5},
+        {"restart_policy": "on-failure", "start_error": "", "exit_code": 143, "restart_count": 5},
+        {"restart_policy": "on-failure", "start_error": "", "exit_code": 1, "restart_count": 0},
+    ],
+)
+def test_what_somebody_stopped_or_need_not_run_is_not_started(more: dict[str, Any]) -> None:
+    assert failed(**more) == []
+
+
+def test_an_essential_one_that_docker_has_given_up_is_started() -> None:
+    (incident,) = failed(restart_policy="on-failure", start_error="", exit_code=1, restart_count=5)
+    assert "it ended with 1 and Docker has given up" in incident.message
+
+
+def test_what_recovery_has_stopped_itself_or_what_lies_there_for_long_is_not_started() -> None:
+    undo = Action("start_container", container("redis").id, "redis")
+    assert failed(changes=(STOPPED._replace(undo=undo),)) == []
+    (incident,) = failed(finished_wall_seconds=NOW - 90_000)
+    assert incident.steps == ()
+
+
+def test_its_start_is_verified_when_it_stays_up() -> None:
+    def outcome(**more: Any) -> str:
+        one = container("redis", **more)
+        return start_failed.verify(look(one), one.id, DEFAULTS)
+
+    assert outcome(started_wall_seconds=NOW - 11) == "repaired"
+    assert outcome(started_wall_seconds=NOW - 9) == "pending"
+    assert outcome(started_wall_seconds=NOW - 60, health="starting") == "pending"
+    assert outcome(status="exited") == "failing"
+    assert start_failed.verify(look(), "gone", DEFAULTS) == "gone"
 
 
 # --- waha_stuck ------------------------------------------------------------------------------------------------------
@@ -319,6 +459,19 @@ def test_a_dead_worker_is_found_by_its_command() -> None:
     assert n8n_queue_overflow.detect(queue_at(0, 3, 1, 999, main, worker), DEFAULTS, {}) == []
     (missing,) = n8n_queue_overflow.detect(queue_at(0, 3, 0, 180, main), DEFAULTS, {})
     assert missing.steps == ()
+
+
+def test_workflows_of_an_n8n_that_is_left_alone_are_not_paused() -> None:
+    alone = container("n8n", labels={"vpsmon.recover": "false"})
+    snapshot = queue_at(600, 2000, 1, 0.0, alone)
+    assert n8n_queue_overflow.detect(snapshot, DEFAULTS, {"marks": [[0, 1500]]}) == []
+
+
+def test_a_worker_whose_database_is_down_is_not_restarted() -> None:
+    worker = container("worker", image="n8nio/n8n:2", command=("n8n", "worker"))
+    snapshot = queue_at(0, 3, 0, 180, worker, container("postgres", "exited"))
+    (incident,) = n8n_queue_overflow.detect(snapshot, DEFAULTS, {})
+    assert "postgres, which it needs, is exited" in incident.held_back
 
 
 def test_it_is_paused_once() -> None:

@@ -34,7 +34,7 @@ def recover(config_file: str | None, what: str, dry_run: bool, as_json: bool) ->
     from vpsmon.recovery.engine.run import recover as run
     from vpsmon.state import StateError
 
-    rules = [rule for rule in load_rules() if what in ("run-all", "restore", rule.COMMAND)]
+    rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
     try:
         result = run(config, rules, dry_run, what == "restore")
     except StateError as error:

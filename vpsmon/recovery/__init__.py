@@ -3,7 +3,7 @@
 A rule says what is wrong and what would help. It reads nothing and changes nothing itself, and knows nothing of dry
 runs, cooldowns and budgets. Its module has
 
-- `COMMAND`: its word after `vpsmon recover`; `ORDER`: smaller comes first, what frees memory before all else
+- `COMMANDS`: its words after `vpsmon recover`; `ORDER`: smaller comes first, what frees memory before all else
 - `CHECKS`: the checks that it needs, as `kernel.swap`
 - `COOLDOWN_SECONDS`: the pause after the first attempt, twice as long after each further one
 - `detect(snapshot, settings, memory)`: the incidents, each with its steps, one for each attempt, the mildest first
@@ -11,11 +11,12 @@ runs, cooldowns and budgets. Its module has
 - and where it needs them
   - `remember(snapshot, settings, memory)`: what `detect` of this look and `remember` of the next get as `memory`
   - `prepare(incident, machine, settings)`: the incident with what is read only when something is about to be done
-  - `is_calm(snapshot, settings)`: whether what was done may be undone
+  - `is_calm(snapshot, settings, change)`: whether what was done may be undone
   - `wants_second_look(snapshot, settings)`: whether one look is not enough to tell that all is well
   - `CONFIRM_AFTER_SECONDS`: the pause before the second look, without which nothing is done
   - `IS_ONE_AT_A_TIME`: its incidents are alternatives: after one was seen to, the rest may be unnecessary
   - `HAS_NO_LAST_ATTEMPT`: the last step is taken again and again
+  - `IS_URGENT`: it cannot wait until the verification of another rule is over
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Rule(Protocol):
     """What the engine expects of a module here."""
 
     __name__: str
-    COMMAND: str
+    COMMANDS: tuple[str, ...]
     ORDER: int
     CHECKS: tuple[str, ...]
     COOLDOWN_SECONDS: float

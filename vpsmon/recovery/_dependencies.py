@@ -5,11 +5,14 @@ from __future__ import annotations
 from vpsmon.containers import Container, find_container
 from vpsmon.recovery.engine.model import Snapshot
 from vpsmon.settings import Settings
-from vpsmon.text import clean
+from vpsmon.text import clean, format_duration
+
+# n8n tries again every few seconds, and its health check runs every 30 s or so: this is two of them, and some time.
+_SETTLE_SECONDS = 90.0
 
 
 def describe_bad_dependency(snapshot: Snapshot, container: Container, settings: Settings) -> str:
-    """Return which of PostgreSQL and Redis is down, in words; nothing where none is, or where it is this one."""
+    """Return which of PostgreSQL and Redis is down or was a moment ago; nothing where none, or where it is this one."""
     names = (settings.POSTGRES_CONTAINER, settings.REDIS_CONTAINER)
     found = [find_container(snapshot.containers or [], name) for name in names]
     needed = [each for each in found if each is not None]
@@ -17,7 +20,20 @@ def describe_bad_dependency(snapshot: Snapshot, container: Container, settings: 
         return ""
     for each in needed:
         is_of_another_stack = None not in (each.project, container.project) and each.project != container.project
-        if not is_of_another_stack and (each.status != "running" or each.health == "unhealthy"):
-            state = each.status if each.status != "running" else "unhealthy"
-            return f"{clean(each.name)}, which it needs, is {state}: that comes first"
+        trouble = "" if is_of_another_stack else _describe_trouble(each, container, snapshot.wall_seconds)
+        if trouble:
+            return trouble
+    return ""
+
+
+def _describe_trouble(needed: Container, container: Container, wall_seconds: float) -> str:
+    name = clean(needed.name)
+    if needed.status != "running" or needed.health == "unhealthy":
+        state = needed.status if needed.status != "running" else "unhealthy"
+        return f"{name}, which it needs, is {state}: that comes first"
+    started = needed.started_wall_seconds or 0.0
+    is_fresh = 0 <= wall_seconds - started < _SETTLE_SECONDS
+    if is_fresh and started > (container.started_wall_seconds or 0.0):
+        seconds = format_duration(wall_seconds - started)
+        return f"{name}, which it needs, was started {seconds} ago: that may have helped"
     return ""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from vpsmon.containers import Container
-from vpsmon.protection import is_left_alone
+from vpsmon.protection import carries_essential, is_left_alone, list_network_users
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
 
-COMMAND = "unhealthy"
+COMMANDS = ("unhealthy",)
 ORDER = 20
 CHECKS = ("stack.container_state",)
 COOLDOWN_SECONDS = 300.0
@@ -54,12 +54,19 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
 def _describe(snapshot: Snapshot, container: Container, seconds: float, settings: Settings) -> Incident:
     name = clean(container.name)
     step = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
+    steps = (step,) * _ATTEMPTS
+    advice = f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says"
+    users = [clean(each.name) for each in list_network_users(container, snapshot.containers or ())]
+    if carries_essential(container, snapshot.containers or (), settings):
+        # They would keep running without a network, which nothing gives back to them but a restart of their own.
+        steps = ()
+        advice += f"; docker restart {' '.join([name, *users])} restarts it together with those that use its network"
     return Incident(
         container.id,
         name,
         f"{name} has failed its health check for {format_duration(seconds)}",
-        (step,) * _ATTEMPTS,
-        f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says",
+        steps,
+        advice,
         container.id,
         describe_bad_dependency(snapshot, container, settings),
     )

@@ -13,13 +13,14 @@ from typing import Any
 from vpsmon.containers import Container, find_container
 from vpsmon.n8n import Queue
 from vpsmon.protection import is_left_alone
+from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step, Undo
+from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.services import read_options
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration
 
-COMMAND = "queue"
+COMMANDS = ("queue",)
 ORDER = 50
 CHECKS = ("stack.n8n",)
 COOLDOWN_SECONDS = 900.0
@@ -60,6 +61,9 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
         return _describe_dead(snapshot, queue, settings)
     is_paused = any(each.undo.verb == "resume_workflows" for each in snapshot.changes)
     if queue.waiting <= settings.N8N_QUEUE_MAX or is_paused or not _has_lasted(snapshot, queue, memory):
+        return []
+    main = find_container(snapshot.containers or [], settings.N8N_CONTAINER)
+    if main is not None and is_left_alone(main):
         return []
     message = f"{queue.waiting} jobs wait for n8n, more than {settings.N8N_QUEUE_MAX}, and they do not get fewer"
     tag = clean(settings.N8N_LOW_PRIORITY_TAG)
@@ -103,6 +107,7 @@ def _describe_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list
             (Step(Action("restart_container", each.id, each.name), _WORKER_SECONDS),) * _ATTEMPTS,
             advice,
             each.id,
+            describe_bad_dependency(snapshot, each, settings),
         )
         for each in workers
         if not is_left_alone(each)
@@ -140,9 +145,9 @@ def prepare(incident: Incident, machine: Machine, settings: Settings) -> Inciden
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
-    """Return whether the worker takes jobs; whether workflows are paused, the effector has made sure of."""
+    """Return whether the worker takes jobs; of a pause that was cut off nobody knows which workflows it has reached."""
     if target == _PAUSE:
-        return "repaired" if any(each.undo.verb == "resume_workflows" for each in snapshot.changes) else "failing"
+        return "failing"
     if snapshot.containers is not None and snapshot.find_container(target) is None:
         return "gone"
     queue = _find_queue(snapshot)
@@ -152,7 +157,7 @@ def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
     return "repaired" if queue.running or not queue.waiting or stuck_seconds == 0 else "failing"
 
 
-def is_calm(snapshot: Snapshot, settings: Settings) -> bool:
+def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
     """Return whether the queue is below half of what is too long."""
     queue = _find_queue(snapshot)
     return queue is not None and queue.waiting < settings.N8N_QUEUE_MAX / 2

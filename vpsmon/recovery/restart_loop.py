@@ -7,18 +7,16 @@ essential. Raising a limit for good is the owner's business, in the compose file
 
 from __future__ import annotations
 
-from typing import Any
-
 from vpsmon.containers import Container
 from vpsmon.findings import Finding
 from vpsmon.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step, Undo
+from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 
-COMMAND = "loops"
+COMMANDS = ("loops",)
 ORDER = 30
 CHECKS = ("stack.container_restarts", "kernel.swap")
 COOLDOWN_SECONDS = 300.0
@@ -53,8 +51,9 @@ def _is_still_looping(snapshot: Snapshot, container: Container) -> bool:
     """Return whether it goes on: the window of the check still counts the restarts of one that has become stable."""
     if container.status == "restarting":
         return True
+    # Below 0 the clock was set back since: the next start tells.
     run_seconds = snapshot.wall_seconds - (container.started_wall_seconds or 0.0)
-    return container.status == "running" and run_seconds < _STABLE_AFTER_SECONDS
+    return container.status == "running" and 0 <= run_seconds < _STABLE_AFTER_SECONDS
 
 
 def _describe(snapshot: Snapshot, container: Container, finding: Finding, settings: Settings) -> Incident:
@@ -89,14 +88,32 @@ def _raise_limit(snapshot: Snapshot, container: Container) -> Step | None:
     limit = container.memory_limit_bytes
     if limit is None or _AT_ITS_LIMIT not in str(record.get("cause", "")) or not _has_room(snapshot, limit):
         return None
+    own_limit = _find_own_limit(snapshot, container, limit)
     more = int(limit * (1 + _RAISE_SHARE))
-    action = Action(
-        "set_memory_limit", container.id, container.name, {"memory_bytes": more, "memory_and_swap_bytes": more}
-    )
-    back = action._replace(details={"memory_bytes": limit, "memory_and_swap_bytes": limit})
+    if more > own_limit * (1 + _RAISE_SHARE) ** _RAISES:
+        return None
+    action = Action("set_memory_limit", container.id, container.name, _describe_limit(container, limit, more))
+    back = action._replace(details=_describe_limit(container, limit, limit))
     until = "it has been calm for a day"
-    note = f"its own limit was {format_bytes(limit)}; to keep the new one, write it into the compose file (mem_limit)"
+    note = (
+        f"its own limit was {format_bytes(own_limit)}; to keep the new one, write it into the compose file (mem_limit)"
+    )
     return Step(action, _VERIFY_SECONDS, undo=Undo(back, _CALM_SECONDS, until), note=note)
+
+
+def _find_own_limit(snapshot: Snapshot, container: Container, limit_bytes: int) -> int:
+    """Return the limit that it had before recovery raised it."""
+    undos = (each.undo for each in snapshot.changes if each.undo.verb == "set_memory_limit")
+    return next((int(each.details["memory_bytes"]) for each in undos if each.target == container.id), limit_bytes)
+
+
+def _describe_limit(container: Container, limit_bytes: int, new_bytes: int) -> dict[str, int]:
+    """Return both limits: it keeps the swap that it had, which Docker counts together with the memory."""
+    together = container.memory_and_swap_limit_bytes
+    if together is None:
+        together = 2 * limit_bytes  # what Docker gives to one that says nothing about swap
+    swap_bytes = max(0, together - limit_bytes)
+    return {"memory_bytes": new_bytes, "memory_and_swap_bytes": -1 if together == -1 else new_bytes + swap_bytes}
 
 
 def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
@@ -122,13 +139,20 @@ def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
     container = snapshot.find_container(target)
     if container is None:
         return "gone"
+    if container.status == "exited" and any(
+        each.undo.verb == "start_container" and each.undo.target == target for each in snapshot.changes
+    ):
+        return "repaired"  # stopped, as it was to be
     if container.status != "running" or container.health == "unhealthy":
         return "failing"
     run_seconds = snapshot.wall_seconds - (container.started_wall_seconds or snapshot.wall_seconds)
+    if run_seconds < 0:
+        return "pending"  # the clock was set back
     return "repaired" if run_seconds >= _STAYS_UP_SECONDS else "failing"
 
 
-def is_calm(snapshot: Snapshot, settings: Settings) -> bool:
-    """Return whether no container loops."""
-    findings: Any = snapshot.findings.get(_ROW, ())
-    return bool(findings) and all(each.status in ("ok", "skipped") for each in findings)
+def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
+    """Return whether the container of the change does not loop."""
+    container = snapshot.find_container(change.undo.target)
+    finding = snapshot.find(_ROW, clean(container.name)) if container else None
+    return finding is not None and finding.status in ("ok", "skipped")

@@ -11,16 +11,17 @@ from vpsmon.checks._shortage import is_memory_short
 from vpsmon.containers import Container
 from vpsmon.findings import Finding
 from vpsmon.protection import carries_essential, is_essential, is_left_alone
-from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step, Undo
+from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 
-COMMAND = "swap"
+COMMANDS = ("swap",)
 ORDER = 10
 CHECKS = ("kernel.swap", "kernel.refaults", "stack.container_memory")
 COOLDOWN_SECONDS = 60.0
 CONFIRM_AFTER_SECONDS = 3.0
 IS_ONE_AT_A_TIME = True
+IS_URGENT = True
 HAS_NO_LAST_ATTEMPT = True
 # What the others had in swap has to be read back before the machine is quiet.
 _VERIFY_SECONDS = 15.0
@@ -58,6 +59,7 @@ def _can_be_stopped(container: Container, snapshot: Snapshot, settings: Settings
     return (
         container.status == "running"
         and not container.inspect_error
+        and not container.is_for_one_task
         and not is_essential(container, settings)
         and not is_left_alone(container)
         and not carries_essential(container, snapshot.containers or (), settings)
@@ -78,7 +80,7 @@ def _describe(alarm: Finding, victim: Container, size_bytes: int | None) -> Inci
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
     """Return whether the thrashing is over."""
     if all(_is_unknown(snapshot.find(row)) for row in _ROWS):
-        return "repaired" if is_calm(snapshot, settings) else "pending"
+        return "repaired" if _is_quiet(snapshot, settings) else "pending"
     return "failing" if _find_alarm(snapshot) else "repaired"
 
 
@@ -86,8 +88,12 @@ def _is_unknown(finding: Finding | None) -> bool:
     return finding is None or (finding.value is None and finding.status != "critical")
 
 
-def is_calm(snapshot: Snapshot, settings: Settings) -> bool:
+def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
     """Return whether nothing thrashes and memory is not short."""
+    return _is_quiet(snapshot, settings)
+
+
+def _is_quiet(snapshot: Snapshot, settings: Settings) -> bool:
     reading = snapshot.readings.get("swap")
     if reading is None or _find_alarm(snapshot) is not None:
         return False

@@ -17,7 +17,7 @@ from vpsmon.settings import Settings
 from vpsmon.text import clean
 from vpsmon.waha import Session, is_connected, needs_a_person
 
-COMMAND = "waha"
+COMMANDS = ("waha",)
 ORDER = 40
 CHECKS = ("stack.waha",)
 COOLDOWN_SECONDS = 600.0

@@ -1,13 +1,15 @@
 """container_state: whether each container does what it should: runs and is healthy, or has ended well.
 
 Essential are those that ESSENTIAL_CONTAINERS names, by container name or compose service; the label
-`vpsmon.essential=true` or `false` on a container overrides that. Not applicable without a container engine.
+`vpsmon.essential=true` or `false` on a container overrides that. A name of that list that had a container once, and has
+none any more, is missed for a day; one that never had any is not. Not applicable without a container engine.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from vpsmon.checks._missed import find_essentials, follow_essentials, judge_missed
 from vpsmon.containers import Container, read_containers
 from vpsmon.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
@@ -17,10 +19,14 @@ from vpsmon.settings import Settings
 from vpsmon.text import clean, format_duration, redact
 
 ROWS = {"container_state": ""}
+# What is gone is missed over a reboot as well: `--rm` containers go with the machine.
+KEEPS_ACROSS_BOOTS = True
 # During a deployment a container waits for those that it depends on before it is started.
 _START_WAIT_SECONDS = 300
 # What ended longer ago is not looked into: the logs that tell why may be gone, and it is no news.
 _FRESH_DEATH_SECONDS = 900
+# An engine that has been away for longer was taken off this machine.
+_MISSED_SECONDS = 86_400.0
 # Longer than dockerd takes to restart, or to answer on a machine that thrashes for a moment.
 _PATIENCE_SECONDS = 60
 
@@ -49,6 +55,8 @@ class Reading(NamedTuple):
     containers: list[Observed]
     wall_seconds: float
     trouble: str = ""
+    # What of ESSENTIAL_CONTAINERS is there: the name of its container.
+    essentials: dict[str, str] = {}  # noqa: RUF012 never changed
 
 
 class _Verdict(NamedTuple):
@@ -66,10 +74,14 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     try:
         containers = read_containers(host, settings)
     except (NotApplicable, ReadError) as error:
-        if previous and previous.memory.get("names"):
-            return Reading([], host.wall_seconds(), str(error))
+        reading = Reading([], host.wall_seconds(), str(error))
+        if previous and previous.memory.get("names") and _is_missed(reading, previous):
+            return reading
         raise
-    reading = Reading([_observe(container) for container in containers], host.wall_seconds())
+    # What `docker compose run` makes has the service of the container that it stands beside.
+    names = ((clean(each.name), "" if each.is_for_one_task else each.service or "") for each in containers)
+    everything = [_observe(container) for container in containers]
+    reading = Reading(everything, host.wall_seconds(), essentials=find_essentials(names, settings))
     causes: dict[str, str] = {}
     for container, observed in zip(containers, reading.containers, strict=True):
         known = _recall_cause(observed, previous)
@@ -99,6 +111,11 @@ def _observe(container: Container) -> Observed:
     )
 
 
+def _is_missed(reading: Reading, previous: Previous) -> bool:
+    """Return whether an engine that is away may come back."""
+    return reading.wall_seconds - _trouble_since(reading, previous) < _MISSED_SECONDS
+
+
 def _recall_cause(container: Observed, previous: Previous | None) -> str | None:
     finished, cause = (previous.memory if previous else {}).get("causes", {}).get(container.id[:12], (None, ""))
     return str(cause) if finished is not None and finished == container.finished_wall_seconds else None
@@ -117,10 +134,12 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     """Return one finding for each container, critical where an essential one is down or nobody can tell any more."""
     if reading.trouble:
         return [_judge_trouble(reading, previous)]
-    if not reading.containers:
+    shown = [each.name for each in reading.containers]
+    missed = judge_missed(follow_essentials(reading.essentials, previous), shown, settings)
+    if not reading.containers and not missed:
         reason = "there is no container; docker compose up -d starts the stack"
         return [Finding("container_state", None, "skipped", None, "", "nothing to look at", reason)]
-    return [_judge_container(container, reading.wall_seconds, settings) for container in reading.containers]
+    return [_judge_container(each, reading.wall_seconds, settings) for each in reading.containers] + missed
 
 
 def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
@@ -212,11 +231,12 @@ def _assess_created(container: Observed, now_seconds: float) -> _Verdict:
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
-    """Return the name of each container by the start of its id, and the causes found; a removed one is forgotten."""
+    """Return the name of each container by the start of its id, the causes found, and which essential ones exist."""
     if reading.trouble:
         return {**(previous.memory if previous else {}), "trouble_since": _trouble_since(reading, previous)}
     looked_into = [each for each in reading.containers if each.cause is not None]
     return {
         "names": {each.id[:12]: each.name for each in reading.containers},
         "causes": {each.id[:12]: [each.finished_wall_seconds, each.cause] for each in looked_into},
+        "essentials": {name: list(each) for name, each in follow_essentials(reading.essentials, previous).items()},
     }

@@ -6,16 +6,16 @@ never back, from one boot to the next. So a clock that is set neither ends a pau
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.recovery.engine.model import Action, Change, Incident
+from vpsmon.recovery.engine.model import Action, Change, Incident, describe
 
 FILE = "recovery_state.json"
 HOUR_SECONDS = 3600.0
-# An incident that has been away for so long, or was last tried so long ago, starts with its first step again.
+# An incident that has been away for so long starts with its first step again; one that lasts, never does.
 _FORGET_AFTER_SECONDS = 6 * 3600.0
-_NEW_ROUND_AFTER_SECONDS = 86_400.0
 # After this much trouble of its own (an unreadable file) recovery only looks.
 QUIET_SECONDS = 600.0
 _MOST_NOTICES = 50
@@ -75,9 +75,24 @@ class Book:
         key = f"{rule}/{incident.target}"
         record = self.incidents.get(key)
         if record is None or _is_over(record, now):
-            record = self.incidents[key] = {"attempts": 0, "last": None, "told": "", "pending": None}
+            record = self.incidents[key] = {"attempts": 0, "last": None, "told": "", "alerted": [], "pending": None}
         record.update(seen=now, name=incident.name, touches=incident.touches)
         return record
+
+    def note_attempt(self, rule: str, incident: Incident, action: Action, now: float) -> None:
+        """Count an attempt; where it restarts a whole container, for all incidents of the rule in that container."""
+        records = [self.find(rule, incident, now)]
+        if action.target == incident.touches:
+            own = f"{rule}/{incident.target}"
+            records += [
+                record
+                for key, record in self.incidents.items()
+                if key.startswith(f"{rule}/") and key != own and record["touches"] == incident.touches
+            ]
+        for record in records:
+            record["attempts"] += 1
+            record["last"] = now
+        self.actions.append(now)
 
     def is_being_treated(self, rule: str, touches: str, now: float, seconds: float) -> bool:
         """Return whether another rule worked at the same container just now."""
@@ -101,6 +116,12 @@ class Book:
         """Put a change in the place of the one with the same id."""
         self.changes = [change if each.id == change.id else each for each in self.changes]
 
+    def expire_changes(self, identities: Sequence[str]) -> None:
+        """Have changes undone by the next run: what was to be done is half done, and nobody knows how far."""
+        for change in self.changes:
+            if change.id in identities:
+                self.replace_change(change._replace(calm_seconds=0.0, until="the next run"))
+
     def drop_change(self, identity: str) -> None:
         """Forget a change: it is undone, or there is nothing left of it."""
         self.changes = [each for each in self.changes if each.id != identity]
@@ -111,9 +132,7 @@ class Book:
 
 
 def _is_over(record: dict[str, Any], now: float) -> bool:
-    if now - record["seen"] >= _FORGET_AFTER_SECONDS:
-        return True
-    return record["last"] is not None and now - record["last"] >= _NEW_ROUND_AFTER_SECONDS
+    return bool(now - record["seen"] >= _FORGET_AFTER_SECONDS)
 
 
 def _check_record(record: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +141,16 @@ def _check_record(record: dict[str, Any]) -> dict[str, Any]:
     if record["last"] is not None:
         float(record["last"])
     if record["pending"] is not None:
-        float(record["pending"]["until"]), str(record["pending"]["did"])
-    return dict(record)
+        _check_pending(record["pending"])
+    return {**record, "alerted": [str(each) for each in record["alerted"]]}
+
+
+def _check_pending(pending: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError where it is not what a step leaves."""
+    float(pending["until"])
+    texts = [pending[key] for key in ("did", "done", "read", "note", "advice")]
+    if not all(isinstance(each, str) for each in [*texts, *pending["changes"]]):
+        raise TypeError("a pending step is described in words")
 
 
 def _from_change(change: Change) -> dict[str, Any]:
@@ -133,4 +160,7 @@ def _from_change(change: Change) -> dict[str, Any]:
 def _to_change(entry: dict[str, Any]) -> Change:
     change = Change(**{**entry, "action": Action(*entry["action"]), "undo": Action(*entry["undo"])})
     float(change.since_seconds), float(change.since_wall_seconds), int(change.tries)
+    float(change.calm_seconds or 0), float(change.calm_since_seconds or 0)
+    # What cannot be said cannot be done.
+    describe(change.action), describe(change.undo)
     return change

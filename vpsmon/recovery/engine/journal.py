@@ -9,7 +9,7 @@ from __future__ import annotations
 from vpsmon.alerts.incidents import Notice
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import Decision, format_decision
+from vpsmon.recovery.engine.model import Decision, format_decision, to_sentences
 from vpsmon.recovery.engine.store import Store
 from vpsmon.text import format_utc, redact
 
@@ -36,7 +36,8 @@ class Journal:
 
     def say(self, decision: Decision, is_logged: bool = True) -> None:
         """Note a decision for the caller and, unless it is old news, for the log and the owner."""
-        self.decisions.append(decision)
+        if decision not in self.decisions:
+            self.decisions.append(decision)
         if is_logged:
             self.log(decision)
             self._tell(decision)
@@ -49,13 +50,12 @@ class Journal:
     def _tell(self, decision: Decision) -> None:
         if decision.severity is None:
             return
-        parts = [decision.read, decision.text, decision.outcome]
-        text = redact(": ".join(part for part in parts if part))
+        told = decision.told or to_sentences(decision.read, decision.text, decision.outcome)
         notice = Notice(
             decision.severity,
             f"recovery {decision.rule}",
             decision.name,
-            text,
+            redact(told),
             redact(decision.advice) if decision.advice else None,
             self.wall_seconds(),
         )

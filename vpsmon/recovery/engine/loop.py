@@ -16,6 +16,7 @@ from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.machine import Machine
 from vpsmon.recovery.engine.model import Decision, Incident, Snapshot, Verdict, describe
+from vpsmon.recovery.engine.settle import settle
 from vpsmon.recovery.engine.step import POLL_SECONDS, StepTaker, find_pause
 from vpsmon.recovery.engine.undo import Undoer
 from vpsmon.recovery.engine.world import World
@@ -24,8 +25,6 @@ from vpsmon.text import format_duration
 
 # Two rules must not work at the same container at once: what one has done needs time to show.
 _SETTLE_SECONDS = 300.0
-# A verification that was cut off or came too early is taken up by later runs for so long.
-_LONGEST_PENDING_SECONDS = 1800.0
 
 
 class Engine:
@@ -49,7 +48,7 @@ class Engine:
         # What could not be read in the last look, and why.
         self.unread: list[str] = []
         self._undoer = Undoer(effectors, journal, settings)
-        self._steps = StepTaker(machine, effectors, journal, settings, self._look)
+        self._steps = StepTaker(machine, effectors, journal, settings, self._look, self._is_interrupted)
 
     @property
     def _book(self) -> Book:
@@ -68,7 +67,7 @@ class Engine:
             self._machine.sleep(POLL_SECONDS)
             snapshot = self._look()
         for rule in self._rules:
-            self._settle(rule, snapshot)
+            settle(rule, snapshot, self._journal, self._settings)
         self._undoer.undo_what_is_over(self._rules, snapshot)
         for rule in self._rules:
             snapshot = self._repair(rule, snapshot)
@@ -84,7 +83,12 @@ class Engine:
             remember = getattr(rule, "remember", None)
             if remember:
                 memory = self._book.memories.get(name_rule(rule), {})
-                self._book.memories[name_rule(rule)] = remember(snapshot, self._settings, memory)
+                try:
+                    memory = remember(snapshot, self._settings, memory)
+                except (TypeError, ValueError, LookupError, AttributeError):
+                    # What was remembered may be of another form: without it the rule starts afresh.
+                    memory = remember(snapshot, self._settings, {})
+                self._book.memories[name_rule(rule)] = memory
         return snapshot
 
     def _wants_second_look(self, rule: Rule, snapshot: Snapshot) -> bool:
@@ -93,31 +97,6 @@ class Engine:
 
     def _detect(self, rule: Rule, snapshot: Snapshot) -> list[Incident]:
         return rule.detect(snapshot, self._settings, self._book.memories.get(name_rule(rule), {}))
-
-    # --- what earlier runs have left ----------------------------------------------------------------------------------
-
-    def _settle(self, rule: Rule, snapshot: Snapshot) -> None:
-        """Tell how actions turned out whose run was killed, or ended before that could be seen."""
-        prefix = f"{name_rule(rule)}/"
-        for key, record in list(self._book.incidents.items()):
-            pending = record["pending"]
-            if not key.startswith(prefix) or pending is None:
-                continue
-            outcome = rule.verify(snapshot, key[len(prefix) :], self._settings)
-            is_early = snapshot.seconds < pending["until"]
-            is_over = snapshot.seconds >= pending["until"] + _LONGEST_PENDING_SECONDS
-            if (outcome == "failing" and is_early) or (outcome == "pending" and not is_over):
-                continue
-            record["pending"] = None
-            self._book.count(name_rule(rule), "repaired" if outcome == "repaired" else "failing")
-            severity: Literal["info", "critical"] = "info" if outcome in ("repaired", "gone") else "critical"
-            text = f"{pending['did']} (in an earlier run)"
-            words = {"repaired": "it helped", "gone": "it is no longer there"}.get(outcome, "it did not help")
-            told = None if outcome == "gone" else severity
-            name, read = record["name"], str(pending.get("read", ""))
-            self._journal.say(Decision(prefix[:-1], name, read, "act", text, "", words, told))
-
-    # --- repair -------------------------------------------------------------------------------------------------------
 
     def _repair(self, rule: Rule, snapshot: Snapshot) -> Snapshot:
         """See to the incidents of a rule, one after the other, and return the latest look."""
@@ -133,9 +112,21 @@ class Engine:
                 continue
             is_done = self._confirm_and_act(rule, incident)
             if self._effectors.is_real:
-                snapshot = self._look()
+                snapshot = self._repair_what_is_urgent(rule, self._look())
             elif is_done and getattr(rule, "IS_ONE_AT_A_TIME", False):
                 return snapshot
+
+    def _is_interrupted(self, rule: Rule, snapshot: Snapshot) -> bool:
+        """Return whether something came up that cannot wait until the verification for this rule is over."""
+        return any(self._detect(other, snapshot) for other in self._list_urgent(rule))
+
+    def _repair_what_is_urgent(self, rule: Rule, snapshot: Snapshot) -> Snapshot:
+        for other in self._list_urgent(rule):
+            snapshot = self._repair(other, snapshot)
+        return snapshot
+
+    def _list_urgent(self, rule: Rule) -> list[Rule]:
+        return [each for each in self._rules if each is not rule and getattr(each, "IS_URGENT", False)]
 
     def _decide(self, rule: Rule, incident: Incident) -> tuple[Verdict, str]:
         """Return whether to act now, and if not why."""
@@ -168,8 +159,9 @@ class Engine:
         is_news = record["told"] != verdict
         record["told"] = verdict
         severity: Literal["critical", "warning"] | None = None
-        if verdict in ("given up", "budget", "person"):
+        if verdict in ("given up", "budget", "person") and verdict not in record["alerted"]:
             severity = "critical" if verdict == "given up" or incident.is_grave else "warning"
+            record["alerted"].append(verdict)
         decision = Decision(
             name_rule(rule), incident.name, incident.message, verdict, text, "", "", severity, incident.advice
         )

@@ -106,7 +106,7 @@ class Snapshot(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was decided about an incident, and what came of it."""
+    """What was decided about an incident, and what came of it; `told` is what the owner hears where that differs."""
 
     rule: str
     name: str
@@ -117,27 +117,48 @@ class Decision(NamedTuple):
     outcome: str = ""
     severity: Literal["critical", "warning", "info"] | None = None
     advice: str | None = None
+    told: str = ""
 
 
+# What is to be done, and how it reads when it has been done.
 _VERBS = {
-    "restart_session": "restart the WhatsApp session {name}",
-    "start_session": "start the WhatsApp session {name}",
-    "start_sessions": "start the WhatsApp sessions that ran before: {names}",
-    "restart_container": "restart the container {name}",
-    "stop_container": "stop the container {name}",
-    "start_container": "start the container {name}",
-    "pause_workflows": "pause the n8n workflows {names}",
-    "resume_workflows": "activate the n8n workflows {names} again",
-    "set_memory_limit": "set the memory limit of the container {name} to {limit}",
+    "restart_session": ("restart the WhatsApp session {name}", "restarted the WhatsApp session {name}"),
+    "start_session": ("start the WhatsApp session {name}", "started the WhatsApp session {name}"),
+    "start_sessions": (
+        "start the WhatsApp sessions that ran before: {names}",
+        "started the WhatsApp sessions that ran before ({names})",
+    ),
+    "restart_container": ("restart the container {name}", "restarted the container {name}"),
+    "stop_container": ("stop the container {name}", "stopped the container {name}"),
+    "start_container": ("start the container {name}", "started the container {name}"),
+    "pause_workflows": ("pause the n8n workflows {names}", "paused the n8n workflows {names}"),
+    "resume_workflows": ("activate the n8n workflows {names} again", "activated the n8n workflows {names} again"),
+    "set_memory_limit": (
+        "set the memory limit of the container {name} to {limit}",
+        "set the memory limit of the container {name} to {limit}",
+    ),
 }
 
 
 def describe(action: Action) -> str:
-    """Return an action in words."""
+    """Return what an action will do, in words."""
+    return _fill(_VERBS[action.verb][0], action)
+
+
+def describe_done(action: Action) -> str:
+    """Return what an action has done, in words."""
+    return _fill(_VERBS[action.verb][1], action)
+
+
+def _fill(text: str, action: Action) -> str:
     names = [str(each["name"] if isinstance(each, dict) else each) for each in action.details.get("items", ())]
     limit = format_bytes(action.details.get("memory_bytes", 0))
-    text = _VERBS[action.verb]
     return text.format(name=clean(action.name), names=clean(", ".join(names), 300) or "none", limit=limit)
+
+
+def to_sentences(*texts: str) -> str:
+    """Return the texts as sentences; the names in them stay as they are."""
+    return ". ".join(text[:1].upper() + text[1:] for text in texts if text)
 
 
 def format_decision(decision: Decision) -> str:

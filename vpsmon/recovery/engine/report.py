@@ -16,7 +16,7 @@ SCHEMA = 1
 def format_text(result: Result, is_dry: bool) -> str:
     """Return one line for each decision, and what is changed for the time being."""
     if result.is_other_running:
-        return "another recovery is under way on this machine: nothing done"
+        return "another recovery is under way on this machine: nothing done; try again when it is over"
     lines = [redact(format_decision(decision)) for decision in result.decisions]
     if not lines:
         lines = ["nothing to do in what could be read" if result.unread else "nothing to do"]

@@ -57,7 +57,8 @@ def recover(
         return run_rules(settings, rules, machine, DryEffectors(), DryStore(context.state), restores)
     with hold_recovery_lock(context.state) as is_only_one:
         if not is_only_one:
-            return Result([], [], is_other_running=True)
+            # One that only looks loses nothing; somebody who wants something undone must know that it was not.
+            return Result([], [], is_complete=not restores, is_other_running=True)
         result = run_rules(settings, rules, machine, RealEffectors(settings, make_host), RealStore(context), restores)
     deliver(context)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vpsmon.effectors import Effectors, Refused
 from vpsmon.findings import ReadError
@@ -11,7 +11,19 @@ from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import Action, Change, Decision, Incident, Outcome, Snapshot, Step, Undo, describe
+from vpsmon.recovery.engine.model import (
+    Action,
+    Change,
+    Decision,
+    Incident,
+    Outcome,
+    Snapshot,
+    Step,
+    Undo,
+    describe,
+    describe_done,
+    to_sentences,
+)
 from vpsmon.settings import Settings
 from vpsmon.text import format_duration
 
@@ -38,12 +50,14 @@ class StepTaker:
         journal: Journal,
         settings: Settings,
         look: Callable[[], Snapshot],
+        is_interrupted: Callable[[Rule, Snapshot], bool],
     ) -> None:
         self._machine = machine
         self._effectors = effectors
         self._journal = journal
         self._settings = settings
         self._look = look
+        self._is_interrupted = is_interrupted
 
     @property
     def _book(self) -> Book:
@@ -56,25 +70,29 @@ class StepTaker:
         text = describe(step.action)
         if not self._effectors.is_real:
             self._effectors.perform(step.action)
+            self._book.note_attempt(name_rule(rule), incident, step.action, self._journal.now())
             self._journal.say(Decision(name_rule(rule), incident.name, incident.message, "act", text, text, _DRY))
             return
         changes = self._write_intention(rule, incident, step, record)
-        error = self._perform(step.action, changes)
-        outcome = self._verify(rule, incident, step, changes, error)
-        self._write_outcome(rule, incident, step, record, outcome, error)
+        result = self._perform(step.action)
+        if result.is_refused:
+            self._write_refusal(rule, incident, step, record, changes, result.error)
+            return
+        outcome = self._verify(rule, incident, step, changes, result.error)
+        if outcome == "failing" and not step.verify_seconds:
+            self._book.expire_changes([change.id for change in changes])
+        self._write_outcome(rule, incident, step, record, outcome, result.error)
 
     def _write_intention(self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any]) -> list[Change]:
         """Write down what will be done, and how to undo it, before it is done. Raises StateError."""
         now, name, text = self._journal.now(), name_rule(rule), describe(step.action)
         undos = [step.undo] if step.undo else []
         if step.follow_up:
-            undos.append(Undo(step.follow_up, 0.0, "as soon as it answers again"))
+            undos.append(Undo(step.follow_up, 0.0, "its API answers again"))
         changes = [self._make_change(name, step.action, undo, record["attempts"], now) for undo in undos]
         new = [change for change in changes if self._book.add_change(change)]
-        record["attempts"] += 1
-        until = now + step.verify_seconds
-        record.update(last=now, told="act", pending={"until": until, "did": text, "read": incident.message})
-        self._book.actions.append(now)
+        self._book.note_attempt(name, incident, step.action, now)
+        record.update(told="act", pending=_describe_pending(incident, step, new, now))
         self._journal.log(Decision(name, incident.name, incident.message, "act", text, text, "begun"))
         self._journal.commit()
         return new
@@ -88,34 +106,46 @@ class StepTaker:
         wall_seconds = self._journal.wall_seconds()
         return Change(identity, rule, action, undo.action, calm_seconds, undo.until, now, wall_seconds)
 
-    def _perform(self, action: Action, changes: list[Change]) -> str:
-        """Do it, and return what went wrong; what was refused has changed nothing."""
+    def _perform(self, action: Action) -> _Result:
         try:
             self._effectors.perform(action)
-            return ""
+            return _Result()
         except Refused as refusal:
-            for change in changes:
-                self._book.drop_change(change.id)
-            return str(refusal)
+            return _Result(str(refusal), is_refused=True)
         except ReadError as error:
-            return str(error)
+            return _Result(str(error))
 
     def _verify(self, rule: Rule, incident: Incident, step: Step, changes: list[Change], error: str) -> Outcome:
-        """Return how it turned out, as soon as that can be seen."""
+        """Return how it turned out, as soon as that can be seen; later runs look again where this one must not wait."""
         if not step.verify_seconds:
             return "failing" if error else "repaired"
         deadline = self._journal.now() + step.verify_seconds
         follow_up = step.follow_up
         while True:
-            if follow_up and not self._perform(follow_up, []):
+            if follow_up and not self._perform(follow_up).error:
                 follow_up = None
                 for change in changes:
                     if change.calm_seconds == 0.0:
                         self._book.drop_change(change.id)
-            outcome = rule.verify(self._look(), incident.target, self._settings)
+            snapshot = self._look()
+            outcome = rule.verify(snapshot, incident.target, self._settings)
             if outcome in ("repaired", "gone") or self._journal.now() >= deadline:
                 return outcome
+            if self._is_interrupted(rule, snapshot):
+                return "pending"
             self._machine.sleep(POLL_SECONDS)
+
+    def _write_refusal(
+        self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any], changes: list[Change], why: str
+    ) -> None:
+        """Note that something had changed at the last moment, so that nothing was done."""
+        for change in changes:
+            self._book.drop_change(change.id)
+        record["pending"] = None
+        text = describe(step.action)
+        words = f"nothing was done: {why}"
+        self._journal.say(Decision(name_rule(rule), incident.name, incident.message, "act", text, text, words))
+        self._journal.commit()
 
     def _write_outcome(
         self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any], outcome: Outcome, error: str
@@ -125,7 +155,11 @@ class StepTaker:
         if outcome != "pending":
             record["pending"] = None
             self._book.count(name, outcome if outcome != "gone" else "failing")
-        self._journal.say(Decision(name, incident.name, incident.message, "act", text, text, words, severity, advice))
+        did = f"tried to {text}" if error and outcome != "repaired" else describe_done(step.action)
+        told = f"{to_sentences(incident.message, did)}: {words.removeprefix('done; ')}"
+        self._journal.say(
+            Decision(name, incident.name, incident.message, "act", text, text, words, severity, advice, told)
+        )
         self._journal.commit()
 
     def _describe_outcome(
@@ -133,10 +167,10 @@ class StepTaker:
     ) -> tuple[str, Literal["critical", "warning", "info"] | None, str | None]:
         note = f"; {step.note}" if step.note else ""
         if outcome == "repaired":
-            if step.needs_a_person:
-                return f"done{note}", "critical", incident.advice
-            words = f"it is well again, although this failed: {error}" if error else "it helped"
-            return f"{words}{note}", "info", None
+            words = "it helped" if step.verify_seconds else "done"
+            if error:
+                words = f"it is well again, although this failed: {error}"
+            return f"{words}{note}", *_weigh_success(step, incident)
         if outcome == "pending":
             return "done; a later run tells whether it helped", None, None
         if outcome == "gone":
@@ -150,4 +184,31 @@ class StepTaker:
             # The next of the alternatives is tried in this same run, or there is none left, which is said as well.
             return f"not enough yet: {failure}{note}", "warning", None
         record["told"] = "given up"
+        record["alerted"].append("given up")
         return f"{failure}; that was the last attempt, a person has to look at it", "critical", incident.advice
+
+
+class _Result(NamedTuple):
+    """What went wrong; what was refused has changed nothing."""
+
+    error: str = ""
+    is_refused: bool = False
+
+
+def _weigh_success(step: Step, incident: Incident) -> tuple[Literal["critical", "info"], str | None]:
+    return ("critical", incident.advice) if step.needs_a_person else ("info", None)
+
+
+def _describe_pending(incident: Incident, step: Step, changes: list[Change], now: float) -> dict[str, Any]:
+    """Return what a later run has to know to tell how it turned out."""
+    return {
+        "until": now + step.verify_seconds,
+        "did": describe(step.action),
+        "done": describe_done(step.action),
+        "read": incident.message,
+        "note": step.note,
+        "advice": incident.advice or "",
+        "needs_a_person": step.needs_a_person,
+        # Only where the doing itself is what has to be known.
+        "changes": [] if step.verify_seconds else [change.id for change in changes],
+    }

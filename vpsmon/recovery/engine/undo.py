@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vpsmon.effectors import Effectors, Gone, Refused
+from vpsmon.effectors import Done, Effectors, Gone, Refused
 from vpsmon.findings import ReadError
 from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.journal import Journal
-from vpsmon.recovery.engine.model import Change, Decision, Snapshot, describe
+from vpsmon.recovery.engine.model import Change, Decision, Snapshot, describe, describe_done, to_sentences
 from vpsmon.settings import Settings
+from vpsmon.text import format_duration
 
 # An engine that hung may carry out late what it was asked for: until then one that runs may yet be stopped.
 _LATE_SECONDS = 180.0
@@ -43,14 +44,14 @@ class Undoer:
                 if self._forget_if_pointless(change, snapshot):
                     continue
                 if self._is_due(rule, change, snapshot) and self._may_act(change):
-                    self._undo(change)
+                    self._undo(change, change.until)
                     break
 
     def undo_all(self, snapshot: Snapshot) -> bool:
         """Undo every change now, whatever the time and the budget; return whether all of it worked."""
         for change in list(self._book.changes):
             if not self._forget_if_pointless(change, snapshot):
-                self._undo(change)
+                self._undo(change, "somebody asked for it (`vpsmon recover restore`)")
         return not (self._effectors.is_real and self._book.changes)
 
     def _forget_if_pointless(self, change: Change, snapshot: Snapshot) -> bool:
@@ -74,7 +75,7 @@ class Undoer:
             return False
         if change.calm_seconds == 0:
             return True
-        is_calm = bool(rule.is_calm(snapshot, self._settings))  # type: ignore[attr-defined]  # rules that undo have it
+        is_calm = bool(rule.is_calm(snapshot, self._settings, change))  # type: ignore[attr-defined]  # rules that undo have it
         since = None if not is_calm else change.calm_since_seconds
         if is_calm and since is None:
             since = snapshot.seconds
@@ -92,10 +93,11 @@ class Undoer:
             and self._book.count_actions(now) < self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR
         )
 
-    def _undo(self, change: Change) -> None:
+    def _undo(self, change: Change, why: str) -> None:
         text = describe(change.undo)
         if not self._effectors.is_real:
             self._effectors.perform(change.undo)
+            self._book.actions.append(self._journal.now())
             self._journal.say(self._decide(change, text, "nothing is done in a dry run"))
             return
         # A failed one waits for as long as the first time before it is tried again.
@@ -114,10 +116,21 @@ class Undoer:
         else:
             self._book.drop_change(change.id)
             self._book.count(change.rule, "undone")
-            severity: Literal["warning", "info"] = "warning" if done.question else "info"
-            words = "; ".join(part for part in ("done", done.text, done.question) if part)
-            self._journal.say(self._decide(change, text, words, severity))
+            self._say_undone(change, done, why)
         self._journal.commit()
+
+    def _say_undone(self, change: Change, done: Done, why: str) -> None:
+        words = "; ".join(part for part in ("done", done.text, done.question) if part)
+        decision = self._decide(change, describe(change.undo), words, "warning" if done.question else "info")
+        result = f"{describe_done(change.undo)}: {why}"
+        if done.question:
+            result = f"undone as far as possible: {done.question}"
+        self._journal.say(decision._replace(told=to_sentences(self._recall(change), result)))
+
+    def _recall(self, change: Change) -> str:
+        """Return what was done, and how long ago."""
+        seconds = self._journal.now() - change.since_seconds
+        return f"{describe_done(change.action)} {format_duration(seconds)} ago"
 
     def _note_failure(self, change: Change, error: ReadError) -> None:
         is_postponed = isinstance(error, Refused)
@@ -128,7 +141,9 @@ class Undoer:
         if change.tries >= _LEFT_TO_A_PERSON_AFTER_TRIES and not is_postponed:
             self._book.replace_change(change._replace(calm_seconds=None, until="`vpsmon recover restore`"))
             words += "; it is not tried again: `vpsmon recover restore` does it"
-        self._journal.say(self._decide(change, describe(change.undo), words, severity))
+        told = to_sentences(self._recall(change), f"tried {change.tries} times to {describe(change.undo)}: {words}")
+        decision = self._decide(change, describe(change.undo), words, severity)
+        self._journal.say(decision._replace(told=told, advice="mend the cause, then `vpsmon recover restore`"))
 
     def _decide(
         self, change: Change, action: str, words: str, severity: Literal["critical", "warning", "info"] | None = None
