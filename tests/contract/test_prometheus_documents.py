@@ -48,6 +48,6 @@ def test_every_check_that_is_only_exported_has_the_shape() -> None:
         assert all(callable(getattr(check, name)) for name in ("read", "judge", "measure"))
 
 
-def test_no_two_checks_measure_the_same() -> None:
+def test_a_check_that_measures_says_what_its_metrics_mean() -> None:
     for check in [*load_checks("kernel"), *load_checks("stack"), *EXPORTED_ONLY]:
         assert hasattr(check, "METRICS") == hasattr(check, "measure"), check
