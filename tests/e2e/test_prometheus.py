@@ -14,7 +14,15 @@ from tests.kit.command import Workdir
 from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
-from tests.kit.prometheus import GLOBAL, Prometheus, check, node_exporter, prometheus, scrape_endpoint
+from tests.kit.prometheus import (
+    GLOBAL,
+    Prometheus,
+    check,
+    node_exporter,
+    prometheus,
+    scrape_endpoint,
+    textfile_only,
+)
 from tests.kit.stack import free_port
 from vpsmon.checks import Check, load_checks
 from vpsmon.prometheus_files import read_dashboard
@@ -89,7 +97,7 @@ def server(request: pytest.FixtureRequest, exported: Exported) -> Iterator[Prome
     config = CONFIGURATIONS[WAYS.index(request.param)].replace("/opt/vpsmon/.alerts/metrics", str(exported.folder))
     with ExitStack() as cleanup:
         if request.param == "node_exporter":
-            target = cleanup.enter_context(node_exporter(exported.folder)).address
+            target = cleanup.enter_context(node_exporter(*textfile_only(exported.folder)))[0].address
         else:
             target = (
                 f"127.0.0.1:{cleanup.enter_context(scrape_endpoint(exported.folder / 'metrics.prom', exported.port))}"
