@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.kit.command import Workdir
 from tests.kit.kernel import wait_until
 from tests.kit.prometheus import GLOBAL, Server, alertmanager, prometheus, scrape_endpoint
 from tests.kit.telegram import FakeTelegram
 
+MANUAL = (Path(__file__).resolve().parents[2] / "docs/prometheus.md").read_text(encoding="utf-8")
 SECONDS = 30
 SCRAPE = """
 scrape_configs:
@@ -38,6 +42,17 @@ def print_file(workdir: Workdir, option: str) -> str:
     return done.stdout
 
 
+def put_token_in(workdir: Workdir, config: str, token: str) -> str:
+    """The configuration after the command that the manual has for an Alertmanager without bot_token_file."""
+    command = re.search(r"(?m)^sed -i .*bot_token_file.*$", MANUAL)
+    assert command
+    path = workdir.path / "alertmanager.yml"
+    path.write_text(config, encoding="utf-8")
+    words = shlex.split(command[0].replace("123:abc", token).replace("/etc/prometheus/alertmanager.yml", str(path)))
+    subprocess.run(words, check=True, timeout=30)
+    return path.read_text(encoding="utf-8")
+
+
 def test_alertmanager_tells_what_vpsmon_cannot_tell_and_no_more(workdir: Workdir, telegram: FakeTelegram) -> None:
     workdir.write_config(
         TELEGRAM_BOT_TOKEN=telegram.token,
@@ -52,7 +67,7 @@ def test_alertmanager_tells_what_vpsmon_cannot_tell_and_no_more(workdir: Workdir
     rules = re.sub(r"for: \d+[ms]", "for: 1s", print_file(workdir, "--rules"))
     config = re.sub(r"group_(wait|interval): \w+", r"group_\1: 1s", print_file(workdir, "--alertmanager"))
     assert telegram.token not in config
-    config = re.sub(r"bot_token_file: \S+", f'bot_token: "{telegram.token}"', config)
+    config = put_token_in(workdir, config, telegram.token)
     with ExitStack() as cleanup:
         manager = cleanup.enter_context(alertmanager(config))
         port = cleanup.enter_context(scrape_endpoint(workdir.path / ".alerts/metrics/metrics.prom"))

@@ -14,8 +14,18 @@ from tests.kit.command import Workdir
 from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
-from tests.kit.prometheus import GLOBAL, Prometheus, check, node_exporter, prometheus, scrape_endpoint
+from tests.kit.prometheus import (
+    GLOBAL,
+    Prometheus,
+    check,
+    node_exporter,
+    prometheus,
+    scrape_endpoint,
+    textfile_only,
+)
 from tests.kit.stack import free_port
+from vpsmon.checks import Check, load_checks
+from vpsmon.prometheus_files import read_dashboard
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", README, re.DOTALL)
@@ -87,7 +97,7 @@ def server(request: pytest.FixtureRequest, exported: Exported) -> Iterator[Prome
     config = CONFIGURATIONS[WAYS.index(request.param)].replace("/opt/vpsmon/.alerts/metrics", str(exported.folder))
     with ExitStack() as cleanup:
         if request.param == "node_exporter":
-            target = cleanup.enter_context(node_exporter(exported.folder)).address
+            target = cleanup.enter_context(node_exporter(*textfile_only(exported.folder)))[0].address
         else:
             target = (
                 f"127.0.0.1:{cleanup.enter_context(scrape_endpoint(exported.folder / 'metrics.prom', exported.port))}"
@@ -161,3 +171,76 @@ def test_promtool_finds_nothing_but_the_name_of_the_original(exported: Exported)
 def test_promtool_takes_each_configuration(config: str, tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(config)
     assert check("promtool", "check", "config", str(tmp_path / "prometheus.yml")) == ""
+
+
+def read_queries() -> dict[str, str]:
+    """Every query of the dashboard by the title of its panel or annotation, as Grafana would send it for vps1."""
+    dashboard = json.loads(read_dashboard())
+    queries = {each["name"]: each["expr"] for each in dashboard["annotations"]["list"]}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            queries[f"{panel['id']} {panel['title']} {target['refId']}"] = target["expr"]
+    return {title: query.replace("$host", "vps1").replace("$__rate_interval", "1m") for title, query in queries.items()}
+
+
+def grow(text: str) -> str:
+    """The file a minute later: every counter has moved."""
+    return re.sub(r"(?m)^(\w+_total(?:\{.*\})?) (\S+)$", lambda line: f"{line[1]} {float(line[2]) + 1:g}", text)
+
+
+def test_every_query_of_the_dashboard_finds_data(exported: Exported, tmp_path: Path) -> None:
+    # This machine has no swap, no trend and no Telegram: what they would give is put in.
+    given = {"swap_total_bytes": 1000, "vpsmon_memory_forecast_hours": 20, "vpsmon_outbox_messages": 0}
+    text = "".join(line for line in exported.read().splitlines(True) if not line.startswith(tuple(given)))
+    text += "".join(f"{name} {value}\n" for name, value in given.items())
+    path = tmp_path / "metrics.prom"
+    path.write_text(text)
+    with ExitStack() as cleanup:
+        target = f"127.0.0.1:{cleanup.enter_context(scrape_endpoint(path))}"
+        config = CONFIGURATIONS[1].replace("127.0.0.1:19633", target)
+        running = cleanup.enter_context(prometheus(GLOBAL + config))
+        wait_until(lambda: running.value("vpsmon_build_info") == 1, SECONDS, "Prometheus has scraped")
+        path.write_text(grow(text))
+        queries = read_queries()
+        assert len(queries) > 45
+        # A rate needs two scrapes; a line through the past needs two whole minutes of it.
+        missing = {title for title in queries if "predict_linear" in queries[title]}
+        assert len(missing) == 1
+        for title in queries.keys() - missing:
+            wait_until(lambda title=title: bool(running.query(queries[title])), SECONDS, f"{title} has data")  # type: ignore[misc]
+        for title in missing:
+            shorter = queries[title].replace("[2h:1m]", "[2h:1s]")
+            wait_until(lambda query=shorter: bool(running.query(query)), SECONDS, f"{title} has data")  # type: ignore[misc]
+
+
+def test_the_dashboard_is_one_that_grafana_can_place() -> None:
+    dashboard = json.loads(read_dashboard())
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    squares = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(squares)) == len(squares)
+    assert max(x for x, _ in squares) < 24
+    variables = [variable["name"] for variable in dashboard["templating"]["list"]]
+    assert variables == ["datasource", "host"]
+    sources = re.findall(r'"uid": "([^"]+)"', read_dashboard())
+    assert set(sources) == {"${datasource}", "vpsmon"}
+    assert {each["name"] for each in dashboard["annotations"]["list"]} == {"Alerts", "OOM kills", "Repairs"}
+
+
+def test_every_metric_of_the_contract_is_on_the_dashboard() -> None:
+    dashboard = read_dashboard()
+    names = {
+        name for stage in ("kernel", "stack", "export") for check in load_checks(stage) for name in check_metrics(check)
+    }
+    assert [name for name in names if name not in dashboard] == []
+
+
+def check_metrics(check: Check) -> dict[str, str]:
+    """The metrics of a check with what they mean."""
+    metrics: dict[str, str] = getattr(check, "METRICS", {})
+    return metrics

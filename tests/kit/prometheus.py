@@ -97,22 +97,25 @@ def prometheus(config: str, files: dict[str, str] | None = None) -> Iterator[Pro
 
 
 @contextmanager
-def node_exporter(textfile_folder: Path) -> Iterator[Server]:
-    """Start node_exporter as the user that Debian runs it as, with nothing but its textfile collector."""
+def node_exporter(*options: str) -> Iterator[tuple[Server, int]]:
+    """Start node_exporter as the user that Debian runs it as; yield it and its process id."""
     with _folder() as folder:
         port = free_port()
         argv = [
             *("setpriv", "--reuid=prometheus", "--regid=prometheus", "--clear-groups"),
             "prometheus-node-exporter",
-            "--collector.disable-defaults",
-            "--collector.textfile",
-            f"--collector.textfile.directory={textfile_folder}",
+            *options,
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        with _running(argv, folder / "log"):
+        with _running(argv, folder / "log") as process_id:
             server = Server(port, folder / "log")
             _wait_for(server, "/metrics")
-            yield server
+            yield server, process_id
+
+
+def textfile_only(folder: Path) -> tuple[str, ...]:
+    """The options of a node_exporter that shows the files of this folder and nothing else."""
+    return "--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={folder}"
 
 
 @contextmanager
@@ -178,7 +181,7 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(argv: Sequence[str], log: Path) -> Iterator[None]:
+def _running(argv: Sequence[str], log: Path) -> Iterator[int]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *argv],
@@ -189,7 +192,7 @@ def _running(argv: Sequence[str], log: Path) -> Iterator[None]:
         )
     with process:
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

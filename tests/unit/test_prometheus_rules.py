@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -336,7 +337,7 @@ def test_thresholds_are_those_of_monitor_conf(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1e9, 0.25])
 def test_any_threshold_makes_valid_rules(value: float, tmp_path: Path) -> None:
-    numbers = {key: value for key, default in DEFAULTS._asdict().items() if isinstance(default, float)}
+    numbers: dict[str, Any] = {key: value for key, default in DEFAULTS._asdict().items() if isinstance(default, float)}
     (tmp_path / "rules.yml").write_text(render_rules(CONFIG._replace(settings=DEFAULTS._replace(**numbers))))
     assert check("promtool", "check", "rules", str(tmp_path / "rules.yml")) == ""
 
