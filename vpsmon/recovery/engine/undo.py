@@ -130,7 +130,8 @@ class Undoer:
     def _recall(self, change: Change) -> str:
         """Return what was done, and how long ago."""
         seconds = self._journal.now() - change.since_seconds
-        return f"{describe_done(change.action)} {format_duration(seconds)} ago"
+        did = describe_done(change.action)
+        return f"{did[:1].upper()}{did[1:]} {format_duration(seconds)} ago"
 
     def _note_failure(self, change: Change, error: ReadError) -> None:
         is_postponed = isinstance(error, Refused)
