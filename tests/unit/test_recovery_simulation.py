@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,13 +24,15 @@ from vpsmon.findings import ReadError
 from vpsmon.n8n import Queue
 from vpsmon.n8n_api import Workflow
 from vpsmon.protection import is_essential
-from vpsmon.recovery import load_rules
-from vpsmon.recovery.engine.model import Action
+from vpsmon.recovery import container_unhealthy, load_rules
+from vpsmon.recovery.engine.model import Action, Snapshot
 from vpsmon.recovery.engine.run import run_rules
-from vpsmon.settings import DEFAULTS
+from vpsmon.settings import DEFAULTS, Settings
 from vpsmon.waha import Session
 
-DAYS = 2000
+DAYS = 1200
+# Enough for any of the broken ones below to be noticed.
+DAYS_OF_A_BROKEN_ONE = 250
 MEGABYTE = 1024 * 1024
 SETTINGS = DEFAULTS._replace(N8N_QUEUE_MAX=100)
 RULES = load_rules()
@@ -38,7 +40,8 @@ ESSENTIAL = ("postgres", "redis", "n8n", "waha", "traefik")
 NAMES = (*ESSENTIAL, "n8n-worker", "crm", "mailer")
 LIMIT = 256 * MEGABYTE
 AT_ITS_LIMIT = "it ended with 137: the OOM killer ended it at its memory limit"
-LARGEST_STATE_BYTES = 60_000
+# Twice what it comes to on the worst of these days.
+LARGEST_STATE_BYTES = 15_000
 
 
 class Crash(BaseException):
@@ -63,6 +66,13 @@ class SimContainer:
         self.restarts = 0
         self.started = stack.wall()
         self.stopped_by_recovery = False
+        # Why its last start failed; `starts_again`: the next one does not.
+        self.start_error = ""
+        self.starts_again = True
+
+    @property
+    def is_up(self) -> bool:
+        return self.status in ("running", "restarting")
 
 
 class SimStack:
@@ -126,6 +136,8 @@ class SimStack:
         for each in self.containers.values():
             each.is_unhealthy = each.loops = each.heals_on_restart = False
             each.needs_bytes = 0
+            if each.status == "exited" and not each.stopped_by_recovery:
+                each.status, each.started, each.start_error = "running", self.wall(), ""
 
     def recreate(self, name: str) -> None:
         self.containers[name] = SimContainer(self, name)
@@ -196,7 +208,12 @@ def inspect(stack: SimStack, each: SimContainer) -> Container:
     inspected = {"Id": each.id, "Name": each.name, "State": state, "Path": command[0], "Args": command[1:]}
     parsed = parse_container(inspected)
     return parsed._replace(
-        memory_limit_bytes=each.limit, restart_count=each.restarts, started_wall_seconds=each.started
+        memory_limit_bytes=each.limit,
+        restart_count=each.restarts,
+        started_wall_seconds=each.started,
+        finished_wall_seconds=stack.wall(),
+        restart_policy="always",
+        start_error=each.start_error,
     )
 
 
@@ -267,11 +284,19 @@ class SimEffectors:
             raise ReadError("no answer")
         self._crash(0.03 < fault < 0.05)
         self.stack.advance(5)
+        if 0.11 < fault < 0.13:
+            self._let_it_vanish(action)
         getattr(self, f"_{action.verb}")(action)
         self._crash(0.05 < fault < 0.08)
         if fault < 0.11:
             raise ReadError("HTTP 500")
         return Done()
+
+    def _let_it_vanish(self, action: Action) -> None:
+        """Somebody makes the container anew while recovery reaches for it."""
+        for each in list(self.stack.containers.values()):
+            if each.id == action.target:
+                self.stack.recreate(each.name)
 
     def _crash(self, is_so: bool) -> None:
         if is_so:
@@ -284,7 +309,9 @@ class SimEffectors:
         self.total += 1
         if action.verb != "start_sessions" and not self.by_hand:
             self.times = [each for each in self.times if stack.seconds - each < 3600] + [stack.seconds]
-            assert len(self.times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, (self.times, action)
+            assert len(self.times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, f"more actions in an hour: {action}"
+        if action.verb == "start_session":
+            assert stack.session == "STOPPED", "a session was started for nothing"
         container = next((each for each in stack.containers.values() if each.id == action.target), None)
         if container is None:
             return
@@ -299,7 +326,8 @@ class SimEffectors:
             is_dead = name == "n8n-worker" and stack.is_worker_dead
             assert container.is_unhealthy or looped or is_stuck or is_dead, f"{name} was restarted for nothing"
         elif action.verb == "start_container":
-            assert container.stopped_by_recovery, f"{name} was started, and recovery had not stopped it"
+            is_failed = bool(container.start_error)
+            assert container.stopped_by_recovery or is_failed or container.is_up, f"{name} was started for nothing"
         elif action.verb == "set_memory_limit":
             assert looped or action.details["memory_bytes"] == LIMIT, f"{name} got another limit for nothing"
 
@@ -311,16 +339,25 @@ class SimEffectors:
             raise Gone("no longer there")
         return container
 
-    def _stop_container(self, action: Action) -> None:
+    def _find_up(self, action: Action) -> SimContainer:
         container = self._find(action)
+        if not container.is_up:
+            raise Refused("somebody has stopped it")
+        return container
+
+    def _stop_container(self, action: Action) -> None:
+        container = self._find_up(action)
         container.status, container.stopped_by_recovery = "exited", True
 
     def _start_container(self, action: Action) -> None:
         container = self._find(action)
+        if container.start_error and not container.starts_again:
+            raise ReadError(container.start_error)
         container.status, container.started, container.stopped_by_recovery = "running", self.stack.wall(), False
+        container.start_error = ""
 
     def _restart_container(self, action: Action) -> None:
-        container = self._find(action)
+        container = self._find_up(action)
         container.status, container.started, container.restarts = "running", self.stack.wall(), 0
         if container.heals_on_restart:
             container.is_unhealthy = container.loops = False
@@ -468,11 +505,24 @@ def lose_worker(simulation: Simulation) -> None:
     simulation.stack.is_worker_dead = True
 
 
+def fail_to_start(simulation: Simulation) -> None:
+    container = simulation.stack.containers[simulation.dice.choice(NAMES)]
+    container.status, container.start_error = "exited", "port is already allocated"
+    container.starts_again = simulation.dice.random() < 0.6
+
+
+def be_stopped_by_hand(simulation: Simulation) -> None:
+    simulation.stack.containers[simulation.dice.choice(NAMES)].status = "exited"
+
+
 def be_idle(simulation: Simulation) -> None:
     simulation.stack.session = simulation.dice.choice(("WORKING", "SCAN_QR_CODE", "STOPPED"))
 
 
-INCIDENTS = (thrash, thrash, fall_ill, loop, lose_session, overflow, lose_worker, be_idle)
+INCIDENTS = (
+    *(thrash, thrash, fall_ill, loop, lose_session, overflow, lose_worker),
+    *(fail_to_start, be_stopped_by_hand, be_idle),
+)
 
 
 def jump(simulation: Simulation) -> None:
@@ -519,25 +569,94 @@ def assert_all_is_undone(simulation: Simulation) -> None:
         simulation.stack.advance(900)
         simulation.recover()
     state = json.loads(simulation.store.text)
-    assert all(change["calm_seconds"] is None for change in state["changes"]), state["changes"]
-    assert len(simulation.store.text) < 5000
+    assert all(change["calm_seconds"] is None for change in state["changes"]), f"left undone: {state['changes']}"
+    assert len(simulation.store.text) < 5000, "the state grows"
     simulation.effectors.by_hand = True
     simulation.recover(restores=True)
-    assert json.loads(simulation.store.text)["changes"] == []
+    assert json.loads(simulation.store.text)["changes"] == [], "left undone"
     for each in simulation.stack.containers.values():
-        assert not each.stopped_by_recovery, each.name
-        assert each.limit == LIMIT, each.name
-    assert simulation.stack.workflows == {"w1": True, "w2": True}
+        assert not each.stopped_by_recovery, f"left undone: {each.name} is stopped"
+        assert each.limit == LIMIT, f"left undone: the limit of {each.name}"
+    assert simulation.stack.workflows == {"w1": True, "w2": True}, "left undone: paused workflows"
 
 
-def test_the_simulation_notices_a_rule_that_stops_what_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing.is_essential", lambda container, settings: False)
+# --- each invariant can fail: the engine or a rule is broken, and the simulation says so ------------------------------
+
+
+def live(days: int) -> None:
     simulation = Simulation(1)
-    with pytest.raises(AssertionError, match="is essential"):
-        for _ in range(100):
-            thrash(simulation)
-            simulation.stack.culprits = {"postgres"}
-            simulation.live_a_day()
+    for _ in range(days):
+        simulation.live_a_day()
+        assert simulation.store.largest < LARGEST_STATE_BYTES, "the state grows"
+    assert_all_is_undone(simulation)
+
+
+def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.swap_thrashing.is_essential", lambda container, settings: False)
+
+
+def spend_without_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book.Book.count_actions", lambda book, now: 0)
+    patch.setattr("vpsmon.recovery.engine.loop.find_pause", lambda rule, record, now: 0.0)
+
+
+def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
+    remember = container_unhealthy.remember
+
+    def remember_all(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
+        sick = [each._replace(health="unhealthy") for each in snapshot.containers or ()]
+        return remember(snapshot._replace(containers=sick), settings, memory)
+
+    patch.setattr(container_unhealthy, "remember", remember_all)
+
+
+def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.start_failed._has_failed", lambda each, settings: each.status == "exited")
+
+
+def restart_quiet_sessions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.waha_stuck.needs_a_person", lambda status: False)
+    patch.setattr("vpsmon.checks.stack.waha.needs_a_person", lambda status: False)
+
+
+def pause_short_queues(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.n8n_queue_overflow._has_lasted", lambda snapshot, queue, memory: True)
+    settings, whole = SETTINGS._replace(N8N_QUEUE_MAX=10), run_rules
+    patch.setattr("tests.unit.test_recovery_simulation.run_rules", lambda _, *rest: whole(settings, *rest))
+
+
+def forget_the_way_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book.Book.add_change", lambda book, change: True)
+
+
+def write_down_too_late(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.journal.Journal.commit", lambda journal: None)
+
+
+def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book._is_over", lambda record, now: False)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (stop_what_is_essential, "is essential"),
+        (spend_without_end, "more actions in an hour"),
+        (treat_the_healthy, "was restarted for nothing"),
+        (start_what_somebody_stopped, "was started for nothing"),
+        (restart_quiet_sessions, "session was restarted for nothing"),
+        (pause_short_queues, "were paused for nothing"),
+        (forget_the_way_back, "left undone"),
+        (write_down_too_late, "left undone|more actions in an hour"),
+        (forget_no_incident, "the state grows"),
+    ],
+)
+def test_the_simulation_notices(
+    break_it: Callable[[pytest.MonkeyPatch], None], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(AssertionError, match=says):
+        live(DAYS_OF_A_BROKEN_ONE)
 
 
 def test_refusals_are_known() -> None:
