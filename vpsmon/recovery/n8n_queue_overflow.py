@@ -44,7 +44,7 @@ def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> 
         return memory
     if queue.waiting <= settings.N8N_QUEUE_MAX:
         return {}
-    marks = [list(mark) for mark in memory.get("marks", [])]
+    marks = [[float(seconds), float(waiting)] for seconds, waiting in memory.get("marks", [])]
     if marks and snapshot.seconds - marks[-1][0] > _LONGEST_GAP_SECONDS:
         marks = []  # nobody knows what the queue did meanwhile
     if not marks or snapshot.seconds - marks[-1][0] >= _MARK_EVERY_SECONDS:
