@@ -361,3 +361,22 @@ def test_an_engine_that_accepts_and_answers_nonsense_is_one_line(monkeypatch: py
         with pytest.raises(ReadError, match="Docker at tcp://"):
             container_memory.read(Host(), SETTINGS, None)
         server.shutdown()
+
+
+def test_an_essential_container_that_is_removed_is_missed_until_there_is_one_again(engine: DockerEngine) -> None:
+    watch = Watch(container_state)
+
+    def look(after_seconds: float) -> dict[str | None, str]:
+        if watch.previous is not None:
+            watch.previous = watch.previous._replace(elapsed_seconds=after_seconds)
+        return {name: finding.status for name, finding in watch.look().items()}
+
+    service = {**COMPOSE, "com.docker.compose.service": "n8n"}
+    one_off = {**service, "com.docker.compose.oneoff": "True"}
+    with run_container(engine, "crm-n8n-1", ["sleep", "600"], labels=service, stop_signal="SIGKILL"):
+        assert look(0) == {"crm-n8n-1": "ok"}
+    assert look(30) == {"crm-n8n-1": "ok"}, "a deployment"
+    with run_container(engine, "crm-n8n-run-1", ["sleep", "600"], labels=one_off, stop_signal="SIGKILL"):
+        assert look(300) == {"crm-n8n-run-1": "ok", "crm-n8n-1": "critical"}
+    with run_container(engine, "crm-n8n-1", ["sleep", "600"], labels=service, stop_signal="SIGKILL"):
+        assert look(30) == {"crm-n8n-1": "ok"}

@@ -1,504 +1,25 @@
-"""A thousand days and more of incidents, faults and crashes on a simulated stack: what must never happen does not.
-
-The machine is simulated (its containers, memory, sessions and queue, and what helps against what), and so is what acts
-on it. Everything between is the real thing: checks, rules, engine and state.
-"""
+"""A thousand days and more of incidents, faults and crashes on a simulated stack: what must never happen does not."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from vpsmon.attempts import Attempt
-from vpsmon.cgroups import Usage
-from vpsmon.checks._shortage import Shortage
-from vpsmon.checks.kernel import refaults, swap
-from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
-from vpsmon.containers import Container, parse_container
-from vpsmon.effectors import Done, Gone, Refused
-from vpsmon.findings import ReadError
-from vpsmon.n8n import Queue
-from vpsmon.n8n_api import Workflow
-from vpsmon.protection import is_essential
-from vpsmon.recovery import load_rules
-from vpsmon.recovery.engine.model import Action
+from tests.kit.simulation import LIMIT, SETTINGS, Simulation
+from vpsmon.effectors import Gone, Refused
+from vpsmon.recovery import container_unhealthy
+from vpsmon.recovery.engine.model import Snapshot
 from vpsmon.recovery.engine.run import run_rules
-from vpsmon.settings import DEFAULTS
-from vpsmon.waha import Session
-
-DAYS = 2000
-MEGABYTE = 1024 * 1024
-SETTINGS = DEFAULTS._replace(N8N_QUEUE_MAX=100)
-RULES = load_rules()
-ESSENTIAL = ("postgres", "redis", "n8n", "waha", "traefik")
-NAMES = (*ESSENTIAL, "n8n-worker", "crm", "mailer")
-LIMIT = 256 * MEGABYTE
-AT_ITS_LIMIT = "it ended with 137: the OOM killer ended it at its memory limit"
-LARGEST_STATE_BYTES = 60_000
-
-
-class Crash(BaseException):
-    """kill -9 of the recovery."""
-
-
-class SimContainer:
-    """A container: what is wrong with it, and what would help."""
-
-    def __init__(self, stack: SimStack, name: str) -> None:
-        stack.serial += 1
-        self.id = f"{stack.serial:012x}".ljust(64, "0")  # the checks know it by its first 12 digits
-        self.name = name
-        self.status = "running"
-        self.is_unhealthy = False
-        self.heals_on_restart = False
-        self.loops = False
-        self.looped_until = -1e9
-        # A loop that ends when there is so much room; without, none helps.
-        self.needs_bytes = 0
-        self.limit = LIMIT
-        self.restarts = 0
-        self.started = stack.wall()
-        self.stopped_by_recovery = False
-
-
-class SimStack:
-    """The machine at a moment, and its clocks."""
-
-    def __init__(self, dice: random.Random) -> None:
-        self.dice = dice
-        self.serial = 0
-        self.seconds = 1000.0
-        self.wall_offset = 1_800_000_000.0
-        self.boot = 1
-        self.boot_seconds = 0.0
-        self.containers = {name: SimContainer(self, name) for name in NAMES}
-        self.culprits: set[str] = set()
-        self.pages = 1000
-        self.session = "WORKING"
-        self.session_cure = ""
-        self.waiting = 0
-        self.inflow = 0.0
-        self.next_job = 1
-        self.is_worker_dead = False
-        self.workflows = {"w1": True, "w2": True}
-        self.docker_hangs = False
-
-    def wall(self) -> float:
-        return self.seconds + self.wall_offset
-
-    def is_thrashing(self) -> bool:
-        return any(self.containers[name].status == "running" for name in self.culprits)
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, and what goes on go on."""
-        self.seconds += seconds
-        if self.is_thrashing():
-            self.pages += int(seconds * 3000)
-        for each in self.containers.values():
-            if each.loops:
-                each.looped_until = self.seconds
-            if each.loops and each.status == "running":
-                each.restarts += max(1, int(seconds / 40))
-                each.started = self.wall() - 3
-        growth = self.inflow if any(self.workflows.values()) else -self.inflow / 2
-        self.waiting = max(0, int(self.waiting + seconds * growth))
-        if not self.is_worker_dead:
-            self.next_job += max(1, int(seconds))
-
-    def reboot(self) -> None:
-        self.boot += 1
-        self.boot_seconds = self.seconds
-        self.pages = 1000
-        for each in self.containers.values():
-            each.restarts = 0
-            if each.status == "running":
-                each.started = self.wall()
-
-    def mend(self) -> None:
-        """What recovery did not mend, a person mends; what recovery changed, it has to undo itself."""
-        self.culprits = set()
-        self.session, self.session_cure = "WORKING", ""
-        self.waiting, self.inflow, self.is_worker_dead = 0, 0.0, False
-        for each in self.containers.values():
-            each.is_unhealthy = each.loops = each.heals_on_restart = False
-            each.needs_bytes = 0
-
-    def recreate(self, name: str) -> None:
-        self.containers[name] = SimContainer(self, name)
-
-
-class SimHost:
-    """What the checks' memories ask of a host."""
-
-    def __init__(self, stack: SimStack) -> None:
-        self._stack = stack
-
-    def monotonic_seconds(self) -> float:
-        return self._stack.seconds - self._stack.boot_seconds
-
-    def wall_seconds(self) -> float:
-        return self._stack.wall()
-
-    def read_proc(self, name: str) -> str:
-        return f"boot-{self._stack.boot}"
-
-
-class SimMachine:
-    """Readings as the checks would have made them."""
-
-    def __init__(self, stack: SimStack) -> None:
-        self.stack = stack
-
-    def start_look(self) -> Any:
-        return SimHost(self.stack)
-
-    def monotonic_seconds(self) -> float:
-        return SimHost(self.stack).monotonic_seconds()
-
-    def wall_seconds(self) -> float:
-        return self.stack.wall()
-
-    def sleep(self, seconds: float) -> None:
-        # One second of sleep is ten here: what is waited for has happened by then or never does.
-        self.stack.advance(seconds * 10)
-        if self.stack.dice.random() < 0.05:
-            self.stack.mend()  # between one look and the next
-
-    def read(self, checks: Sequence[Any], recall_kernel: Any, recall_stack: Any) -> list[Attempt]:
-        self.stack.advance(0.1)
-        return [self._read(check) for check in checks]
-
-    def _read(self, check: Any) -> Attempt:
-        if self.stack.docker_hangs and ".stack." in check.__name__:
-            return Attempt(check, None, ReadError("Docker does not answer in time"))
-        return Attempt(check, READERS[check.__name__](self.stack), None)
-
-    def read_containers(self) -> list[Container]:
-        if self.stack.docker_hangs:
-            raise ReadError("Docker does not answer in time")
-        return [inspect(self.stack, each) for each in self.stack.containers.values()]
-
-    def list_low_priority_workflows(self) -> list[Workflow]:
-        return [Workflow(each, each, True, "v1", "v1") for each, is_on in self.stack.workflows.items() if is_on]
-
-    def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
-        return ["the end"]
-
-
-def inspect(stack: SimStack, each: SimContainer) -> Container:
-    health = {"Status": "unhealthy" if each.is_unhealthy else "healthy"}
-    state = {"Status": each.status, "Pid": 7, "Health": health}
-    command = ["n8n", "worker"] if each.name == "n8n-worker" else ["serve"]
-    inspected = {"Id": each.id, "Name": each.name, "State": state, "Path": command[0], "Args": command[1:]}
-    parsed = parse_container(inspected)
-    return parsed._replace(
-        memory_limit_bytes=each.limit, restart_count=each.restarts, started_wall_seconds=each.started
-    )
-
-
-def shortage(stack: SimStack) -> Shortage:
-    is_bad = stack.is_thrashing()
-    available = (20 if is_bad else 500) * MEGABYTE
-    return Shortage(1000 * MEGABYTE, available, 1000 * MEGABYTE, 500 * MEGABYTE, 20.0 if is_bad else 0.0)
-
-
-def read_restarts(stack: SimStack) -> container_restarts.Reading:
-    seen = []
-    for each in stack.containers.values():
-        cause = AT_ITS_LIMIT if each.needs_bytes else ""
-        counters = (each.status, each.restarts, 0.0, each.started)
-        seen.append(container_restarts.Observed(each.id, each.name, *counters, None, cause))
-    return container_restarts.Reading(seen, stack.wall(), SimHost(stack).monotonic_seconds(), 300)
-
-
-def read_memory(stack: SimStack) -> container_memory.Reading:
-    sizes = {"crm": 200, "mailer": 100}
-    running = [each for each in stack.containers.values() if each.status == "running"]
-    measured = [
-        container_memory.Measured(each.id, 7, each.name, Usage(sizes.get(each.name, 50) * MEGABYTE, None, 1.0, 0))
-        for each in running
-    ]
-    return container_memory.Reading(measured, SimHost(stack).monotonic_seconds())
-
-
-def read_waha(stack: SimStack) -> waha.Reading:
-    sessions = [Session("default", stack.session, None)]
-    return waha.Reading(stack.wall(), sessions, None, stack.containers["waha"].started, False)
-
-
-def read_n8n(stack: SimStack) -> n8n.Reading:
-    running = 0 if stack.is_worker_dead else 3
-    queue = Queue(True, stack.waiting, running, str(stack.next_job) if stack.waiting else "", None)
-    return n8n.Reading(queue, n8n.Missing("skipped", "not here"), True, False)
-
-
-READERS: dict[str, Any] = {
-    swap.__name__: lambda stack: swap.Reading(shortage(stack), stack.pages, 0),
-    refaults.__name__: lambda stack: refaults.Reading(shortage(stack), 0),
-    container_state.__name__: lambda stack: container_state.Reading([], stack.wall()),
-    container_restarts.__name__: read_restarts,
-    container_memory.__name__: read_memory,
-    waha.__name__: read_waha,
-    n8n.__name__: read_n8n,
-}
-
-
-class SimEffectors:
-    """Acts on the simulated stack, with the faults of a bad day; keeps the books that the invariants need."""
-
-    is_real = True
-
-    def __init__(self, stack: SimStack) -> None:
-        self.stack = stack
-        self.times: list[float] = []
-        self.total = 0
-        self.crashes = 0
-        self.with_faults = True
-        self.by_hand = False
-
-    def perform(self, action: Action) -> Done:
-        self._check(action)
-        fault = self.stack.dice.random() if self.with_faults else 1.0
-        if fault < 0.03:
-            raise ReadError("no answer")
-        self._crash(0.03 < fault < 0.05)
-        self.stack.advance(5)
-        getattr(self, f"_{action.verb}")(action)
-        self._crash(0.05 < fault < 0.08)
-        if fault < 0.11:
-            raise ReadError("HTTP 500")
-        return Done()
-
-    def _crash(self, is_so: bool) -> None:
-        if is_so:
-            self.crashes += 1
-            raise Crash
-
-    def _check(self, action: Action) -> None:
-        """The invariants at the moment of an action."""
-        stack = self.stack
-        self.total += 1
-        if action.verb != "start_sessions" and not self.by_hand:
-            self.times = [each for each in self.times if stack.seconds - each < 3600] + [stack.seconds]
-            assert len(self.times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, (self.times, action)
-        container = next((each for each in stack.containers.values() if each.id == action.target), None)
-        if container is None:
-            return
-        name = container.name
-        # That a loop has just ended shows only when it has been running for a while.
-        looped = container.loops or stack.seconds - container.looped_until < 300
-        if action.verb == "stop_container":
-            assert not is_essential(inspect(stack, container), SETTINGS), f"{name} is essential"
-            assert stack.is_thrashing() or looped, f"{name} was stopped for nothing"
-        elif action.verb == "restart_container":
-            is_stuck = name == "waha" and stack.session not in ("WORKING", "SCAN_QR_CODE")
-            is_dead = name == "n8n-worker" and stack.is_worker_dead
-            assert container.is_unhealthy or looped or is_stuck or is_dead, f"{name} was restarted for nothing"
-        elif action.verb == "start_container":
-            assert container.stopped_by_recovery, f"{name} was started, and recovery had not stopped it"
-        elif action.verb == "set_memory_limit":
-            assert looped or action.details["memory_bytes"] == LIMIT, f"{name} got another limit for nothing"
-
-    def _find(self, action: Action) -> SimContainer:
-        container = next((each for each in self.stack.containers.values() if each.id == action.target), None)
-        if self.stack.docker_hangs:
-            raise ReadError("Docker does not answer in time")
-        if container is None:
-            raise Gone("no longer there")
-        return container
-
-    def _stop_container(self, action: Action) -> None:
-        container = self._find(action)
-        container.status, container.stopped_by_recovery = "exited", True
-
-    def _start_container(self, action: Action) -> None:
-        container = self._find(action)
-        container.status, container.started, container.stopped_by_recovery = "running", self.stack.wall(), False
-
-    def _restart_container(self, action: Action) -> None:
-        container = self._find(action)
-        container.status, container.started, container.restarts = "running", self.stack.wall(), 0
-        if container.heals_on_restart:
-            container.is_unhealthy = container.loops = False
-        if container.name == "waha" and self.stack.session_cure == "container":
-            self.stack.session = "STOPPED"
-        if container.name == "n8n-worker":
-            self.stack.is_worker_dead = False
-
-    def _set_memory_limit(self, action: Action) -> None:
-        container = self._find(action)
-        container.limit = action.details["memory_bytes"]
-        if container.needs_bytes and container.limit >= container.needs_bytes:
-            container.loops, container.started = False, self.stack.wall()
-
-    def _restart_session(self, action: Action) -> None:
-        assert self.stack.session not in ("WORKING", "SCAN_QR_CODE", "STOPPED"), "a session was restarted for nothing"
-        if self.stack.session_cure == "session":
-            self.stack.session = "WORKING"
-
-    def _start_session(self, action: Action) -> None:
-        self.stack.session = "WORKING"
-
-    def _start_sessions(self, action: Action) -> None:
-        if self.stack.session == "STOPPED":
-            self.stack.session = "WORKING"
-
-    def _pause_workflows(self, action: Action) -> None:
-        assert self.stack.waiting > SETTINGS.N8N_QUEUE_MAX, "workflows were paused for nothing"
-        for item in action.details["items"]:
-            self.stack.workflows[item["id"]] = False
-
-    def _resume_workflows(self, action: Action) -> None:
-        for item in action.details["items"]:
-            self.stack.workflows[item["id"]] = True
-
-
-class SimStore:
-    """State that survives a crash before or after it is written."""
-
-    def __init__(self, stack: SimStack) -> None:
-        self.stack = stack
-        self.text = ""
-        self.pass_state: dict[str, Any] = {}
-        self.largest = 0
-        self.notices: list[Any] = []
-        self.with_crashes = True
-
-    def load(self) -> tuple[dict[str, Any], bool]:
-        try:
-            return (json.loads(self.text) if self.text else {}), False
-        except ValueError:
-            self.text = ""
-            return {}, True
-
-    def load_pass_state(self) -> dict[str, Any]:
-        return self.pass_state
-
-    def set_aside(self) -> None:
-        raise AssertionError("recovery cannot read what it has written")
-
-    def commit(
-        self,
-        content: dict[str, Any],
-        lines: Sequence[str],
-        notices: Sequence[Any],
-        outcomes: Sequence[tuple[str, str]],
-    ) -> None:
-        fault = self.stack.dice.random() if self.with_crashes else 1.0
-        if fault < 0.005:
-            raise Crash
-        self.text = json.dumps(content)
-        self.notices += notices
-        self.largest = max(self.largest, len(self.text))
-        if fault < 0.01:
-            raise Crash
-
-    def keep_memories(self, pass_state: dict[str, Any]) -> None:
-        self.pass_state = pass_state
-
-
-class Simulation:
-    """Days of incidents on one stack."""
-
-    def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)  # noqa: S311 dice, not keys
-        self.stack = SimStack(self.dice)
-        self.effectors = SimEffectors(self.stack)
-        self.store = SimStore(self.stack)
-        self.killed = 0
-
-    def recover(self, restores: bool = False) -> None:
-        try:
-            run_rules(SETTINGS, RULES, SimMachine(self.stack), self.effectors, self.store, restores)
-        except Crash:
-            self.killed += 1
-
-    def live_a_day(self) -> None:
-        """Two incidents at most, some trouble around them, then the rest of the day in peace."""
-        for _ in range(self.dice.choice((1, 1, 2))):
-            self.dice.choice(INCIDENTS)(self)
-        for _ in range(self.dice.randrange(4, 16)):
-            if self.dice.random() < 0.15:
-                self.dice.choice(TROUBLES)(self)
-            self.recover()
-            self.stack.docker_hangs = False
-            self.stack.advance(self.dice.choice((5, 300, 300, 300, 600)))
-        self.stack.mend()
-        for hours in (0.1, 0.2, 0.3, 8, 8, 6):
-            self.stack.advance(hours * 3600)
-            self.recover()
-
-
-def thrash(simulation: Simulation) -> None:
-    choices = ({"crm"}, {"mailer"}, {"crm", "mailer"}, {"n8n"}, {"crm", "postgres"})
-    simulation.stack.culprits = set(simulation.dice.choice(choices))
-
-
-def fall_ill(simulation: Simulation) -> None:
-    container = simulation.stack.containers[simulation.dice.choice(NAMES)]
-    container.is_unhealthy = True
-    container.heals_on_restart = simulation.dice.random() < 0.6
-
-
-def loop(simulation: Simulation) -> None:
-    container = simulation.stack.containers[simulation.dice.choice(("crm", "mailer", "n8n", "traefik"))]
-    container.loops = True
-    container.heals_on_restart = simulation.dice.random() < 0.3
-    container.needs_bytes = simulation.dice.choice((0, int(LIMIT * 1.2), int(LIMIT * 1.5), LIMIT * 9))
-
-
-def lose_session(simulation: Simulation) -> None:
-    simulation.stack.session = simulation.dice.choice(("FAILED", "STARTING"))
-    simulation.stack.session_cure = simulation.dice.choice(("session", "container", "none"))
-    simulation.recover()
-    simulation.stack.advance(3700)
-
-
-def overflow(simulation: Simulation) -> None:
-    simulation.stack.waiting = simulation.dice.randrange(50, 400)
-    simulation.stack.inflow = simulation.dice.choice((0.5, 0.1, -0.5))
-
-
-def lose_worker(simulation: Simulation) -> None:
-    simulation.stack.waiting = simulation.dice.randrange(1, 400)
-    simulation.stack.is_worker_dead = True
-
-
-def be_idle(simulation: Simulation) -> None:
-    simulation.stack.session = simulation.dice.choice(("WORKING", "SCAN_QR_CODE", "STOPPED"))
-
-
-INCIDENTS = (thrash, thrash, fall_ill, loop, lose_session, overflow, lose_worker, be_idle)
-
-
-def jump(simulation: Simulation) -> None:
-    simulation.stack.wall_offset += simulation.dice.choice((-86400, -3600, 3600, 86400))
-
-
-def reboot(simulation: Simulation) -> None:
-    simulation.stack.reboot()
-
-
-def hang(simulation: Simulation) -> None:
-    simulation.stack.docker_hangs = True
-
-
-def deploy(simulation: Simulation) -> None:
-    simulation.stack.recreate(simulation.dice.choice(NAMES))
-
-
-def meddle(simulation: Simulation) -> None:
-    """Somebody starts by hand what recovery has stopped."""
-    for each in simulation.stack.containers.values():
-        if each.status == "exited":
-            each.status, each.started, each.stopped_by_recovery = "running", simulation.stack.wall(), False
-
-
-TROUBLES = (jump, reboot, hang, deploy, meddle)
+from vpsmon.settings import Settings
+
+DAYS = 1200
+# Enough for any of the broken ones below to be noticed.
+DAYS_OF_A_BROKEN_ONE = 250
+# Twice what it comes to on the worst of these days.
+LARGEST_STATE_BYTES = 15_000
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -519,25 +40,94 @@ def assert_all_is_undone(simulation: Simulation) -> None:
         simulation.stack.advance(900)
         simulation.recover()
     state = json.loads(simulation.store.text)
-    assert all(change["calm_seconds"] is None for change in state["changes"]), state["changes"]
-    assert len(simulation.store.text) < 5000
+    assert all(change["calm_seconds"] is None for change in state["changes"]), f"left undone: {state['changes']}"
+    assert len(simulation.store.text) < 5000, "the state grows"
     simulation.effectors.by_hand = True
     simulation.recover(restores=True)
-    assert json.loads(simulation.store.text)["changes"] == []
+    assert json.loads(simulation.store.text)["changes"] == [], "left undone"
     for each in simulation.stack.containers.values():
-        assert not each.stopped_by_recovery, each.name
-        assert each.limit == LIMIT, each.name
-    assert simulation.stack.workflows == {"w1": True, "w2": True}
+        assert not each.stopped_by_recovery, f"left undone: {each.name} is stopped"
+        assert each.limit == LIMIT, f"left undone: the limit of {each.name}"
+    assert simulation.stack.workflows == {"w1": True, "w2": True}, "left undone: paused workflows"
 
 
-def test_the_simulation_notices_a_rule_that_stops_what_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing.is_essential", lambda container, settings: False)
+# --- each invariant can fail: the engine or a rule is broken, and the simulation says so ------------------------------
+
+
+def live(days: int) -> None:
     simulation = Simulation(1)
-    with pytest.raises(AssertionError, match="is essential"):
-        for _ in range(100):
-            thrash(simulation)
-            simulation.stack.culprits = {"postgres"}
-            simulation.live_a_day()
+    for _ in range(days):
+        simulation.live_a_day()
+        assert simulation.store.largest < LARGEST_STATE_BYTES, "the state grows"
+    assert_all_is_undone(simulation)
+
+
+def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.swap_thrashing.is_essential", lambda container, settings: False)
+
+
+def spend_without_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book.Book.count_actions", lambda book, now: 0)
+    patch.setattr("vpsmon.recovery.engine.loop.find_pause", lambda rule, record, now: 0.0)
+
+
+def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
+    remember = container_unhealthy.remember
+
+    def remember_all(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
+        sick = [each._replace(health="unhealthy") for each in snapshot.containers or ()]
+        return remember(snapshot._replace(containers=sick), settings, memory)
+
+    patch.setattr(container_unhealthy, "remember", remember_all)
+
+
+def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.start_failed._has_failed", lambda each, settings: each.status == "exited")
+
+
+def restart_quiet_sessions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.waha_stuck.needs_a_person", lambda status: False)
+    patch.setattr("vpsmon.checks.stack.waha.needs_a_person", lambda status: False)
+
+
+def pause_short_queues(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.n8n_queue_overflow._has_lasted", lambda snapshot, queue, memory: True)
+    settings = SETTINGS._replace(N8N_QUEUE_MAX=10)
+    patch.setattr("tests.kit.simulation.run_rules", lambda _, *rest: run_rules(settings, *rest))
+
+
+def forget_the_way_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book.Book.add_change", lambda book, change: True)
+
+
+def write_down_too_late(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.journal.Journal.commit", lambda journal: None)
+
+
+def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.book._is_over", lambda record, now: False)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (stop_what_is_essential, "is essential"),
+        (spend_without_end, "more actions in an hour"),
+        (treat_the_healthy, "was restarted for nothing"),
+        (start_what_somebody_stopped, "was started for nothing"),
+        (restart_quiet_sessions, "session was restarted for nothing"),
+        (pause_short_queues, "were paused for nothing"),
+        (forget_the_way_back, "left undone"),
+        (write_down_too_late, "left undone|more actions in an hour"),
+        (forget_no_incident, "the state grows"),
+    ],
+)
+def test_the_simulation_notices(
+    break_it: Callable[[pytest.MonkeyPatch], None], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(AssertionError, match=says):
+        live(DAYS_OF_A_BROKEN_ONE)
 
 
 def test_refusals_are_known() -> None:

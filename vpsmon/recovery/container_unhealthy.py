@@ -33,7 +33,7 @@ def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> 
         if container.status == "running" and container.health == "unhealthy":
             since, started = memory.get(container.id, (None, None))
             is_same = since is not None and started == container.started_wall_seconds
-            fresh[container.id] = [since if is_same else snapshot.seconds, container.started_wall_seconds]
+            fresh[container.id] = [float(since) if is_same else snapshot.seconds, container.started_wall_seconds]
     return fresh
 
 

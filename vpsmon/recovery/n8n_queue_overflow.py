@@ -44,7 +44,7 @@ def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> 
         return memory
     if queue.waiting <= settings.N8N_QUEUE_MAX:
         return {}
-    marks = [list(mark) for mark in memory.get("marks", [])]
+    marks = [[float(seconds), float(waiting)] for seconds, waiting in memory.get("marks", [])]
     if marks and snapshot.seconds - marks[-1][0] > _LONGEST_GAP_SECONDS:
         marks = []  # nobody knows what the queue did meanwhile
     if not marks or snapshot.seconds - marks[-1][0] >= _MARK_EVERY_SECONDS:
@@ -136,10 +136,12 @@ def prepare(incident: Incident, machine: Machine, settings: Settings) -> Inciden
         return incident._replace(steps=(), advice=f"no active workflow may be paused: {incident.advice}")
     keys = ("id", "name", "active_version", "draft")
     details = {"items": [{key: getattr(each, key) for key in keys} for each in found]}
-    undo = Undo(
-        Action("resume_workflows", _PAUSE, "n8n", details), _CALM_SECONDS, "the queue has been below half for 10 min"
+    until = "the queue has been below half for 10 min"
+    undo = Undo(Action("resume_workflows", _PAUSE, "n8n", details), _CALM_SECONDS, until)
+    note = (
+        "callers of their webhooks get 404 meanwhile, and jobs that are queued already still run; "
+        f"they are activated again when {until}"
     )
-    note = "callers of their webhooks get 404 meanwhile, and jobs that are queued already still run"
     step = Step(Action("pause_workflows", _PAUSE, "n8n", details), 0.0, undo=undo, note=note)
     return incident._replace(steps=(step,) * _ATTEMPTS)
 

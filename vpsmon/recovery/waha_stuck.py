@@ -91,11 +91,23 @@ def _list_running(snapshot: Snapshot) -> list[str]:
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
-    """Return whether the session is connected, or the API answers."""
+    """Return whether the session is connected, or the API answers and those that ran before are connected again."""
     reading = snapshot.readings.get("waha")
     if reading is None or reading.sessions is None:
         return "failing"
     if target == _API:
-        return "repaired"
+        return "pending" if _is_any_coming_up(snapshot) else "repaired"
     session = next((each for each in reading.sessions if each.name == target), None)
     return "repaired" if session is not None and is_connected(session.status) else "failing"
+
+
+def _is_any_coming_up(snapshot: Snapshot) -> bool:
+    """Return whether a session that ran before the API was in trouble is still on its way."""
+    running = _list_running(snapshot)
+    return any(
+        each.name in running
+        and each.status != "FAILED"
+        and not is_connected(each.status)
+        and not needs_a_person(each.status)
+        for each in _list_sessions(snapshot)
+    )

@@ -137,20 +137,13 @@ def _is_over(record: dict[str, Any], now: float) -> bool:
 
 def _check_record(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record. Raises KeyError, TypeError or ValueError for what is none."""
-    int(record["attempts"]), float(record["seen"]), str(record["name"]), str(record["touches"]), str(record["told"])
-    if record["last"] is not None:
-        float(record["last"])
+    _check_numbers(record["attempts"], record["seen"], *([] if record["last"] is None else [record["last"]]))
+    _check_texts(record["name"], record["touches"], record["told"], *record["alerted"])
     if record["pending"] is not None:
-        _check_pending(record["pending"])
-    return {**record, "alerted": [str(each) for each in record["alerted"]]}
-
-
-def _check_pending(pending: dict[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError where it is not what a step leaves."""
-    float(pending["until"])
-    texts = [pending[key] for key in ("did", "done", "read", "note", "advice")]
-    if not all(isinstance(each, str) for each in [*texts, *pending["changes"]]):
-        raise TypeError("a pending step is described in words")
+        _check_numbers(record["pending"]["until"])
+        texts = (record["pending"][key] for key in ("did", "done", "read", "note", "advice"))
+        _check_texts(*texts, *record["pending"]["changes"])
+    return {**record, "alerted": [*record["alerted"]]}
 
 
 def _from_change(change: Change) -> dict[str, Any]:
@@ -159,8 +152,21 @@ def _from_change(change: Change) -> dict[str, Any]:
 
 def _to_change(entry: dict[str, Any]) -> Change:
     change = Change(**{**entry, "action": Action(*entry["action"]), "undo": Action(*entry["undo"])})
-    float(change.since_seconds), float(change.since_wall_seconds), int(change.tries)
-    float(change.calm_seconds or 0), float(change.calm_since_seconds or 0)
+    _check_texts(change.id, change.rule, change.until, change.action.target, change.undo.target)
+    _check_numbers(change.since_seconds, change.since_wall_seconds, change.tries)
+    _check_numbers(*(each for each in (change.calm_seconds, change.calm_since_seconds) if each is not None))
     # What cannot be said cannot be done.
     describe(change.action), describe(change.undo)
     return change
+
+
+def _check_numbers(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, (int, float)) or not abs(value) < float("inf"):
+            raise TypeError(f"{value!r} is no number")
+
+
+def _check_texts(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")

@@ -156,9 +156,9 @@ def _fill(text: str, action: Action) -> str:
     return text.format(name=clean(action.name), names=clean(", ".join(names), 300) or "none", limit=limit)
 
 
-def to_sentences(*texts: str) -> str:
-    """Return the texts as sentences; the names in them stay as they are."""
-    return ". ".join(text[:1].upper() + text[1:] for text in texts if text)
+def to_sentences(first: str, *others: str) -> str:
+    """Return the texts as sentences; the first, which may begin with a name, stays as it is."""
+    return ". ".join([first, *(each[:1].upper() + each[1:] for each in others if each)])
 
 
 def format_decision(decision: Decision) -> str:

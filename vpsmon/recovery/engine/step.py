@@ -182,7 +182,7 @@ class StepTaker:
             return f"{failure}; next: {following}, in {pause}", "critical", incident.advice
         if getattr(rule, "IS_ONE_AT_A_TIME", False):
             # The next of the alternatives is tried in this same run, or there is none left, which is said as well.
-            return f"not enough yet: {failure}{note}", "warning", None
+            return f"not enough yet{f': {error}' if error else ''}{note}", "warning", None
         record["told"] = "given up"
         record["alerted"].append("given up")
         return f"{failure}; that was the last attempt, a person has to look at it", "critical", incident.advice

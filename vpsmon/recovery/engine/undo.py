@@ -73,9 +73,10 @@ class Undoer:
         """Return whether it has been calm for long enough; every look that is not calm starts the time anew."""
         if change.calm_seconds is None:
             return False
-        if change.calm_seconds == 0:
+        judge_calm = getattr(rule, "is_calm", None)
+        if judge_calm is None or change.calm_seconds <= 0:
             return True
-        is_calm = bool(rule.is_calm(snapshot, self._settings, change))  # type: ignore[attr-defined]  # rules that undo have it
+        is_calm = judge_calm(snapshot, self._settings, change)
         since = None if not is_calm else change.calm_since_seconds
         if is_calm and since is None:
             since = snapshot.seconds
@@ -130,7 +131,8 @@ class Undoer:
     def _recall(self, change: Change) -> str:
         """Return what was done, and how long ago."""
         seconds = self._journal.now() - change.since_seconds
-        return f"{describe_done(change.action)} {format_duration(seconds)} ago"
+        did = describe_done(change.action)
+        return f"{did[:1].upper()}{did[1:]} {format_duration(seconds)} ago"
 
     def _note_failure(self, change: Change, error: ReadError) -> None:
         is_postponed = isinstance(error, Refused)
