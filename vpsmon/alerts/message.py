@@ -53,6 +53,11 @@ def _render_notice(notice: Notice) -> list[Line]:
     return lines
 
 
+def measure(lines: Sequence[Line]) -> int:
+    """Return the length of the lines as one text, as Telegram counts it, markup included."""
+    return sum(len(line.html.encode("utf-16-le")) // 2 + 1 for line in lines)
+
+
 def _escape(text: str) -> str:
     return html.escape(text, quote=False)
 
@@ -61,7 +66,7 @@ def _split(lines: Sequence[Line]) -> list[list[Line]]:
     parts: list[list[Line]] = []
     room = 0
     for line in lines:
-        size = len(line.html.encode("utf-16-le")) // 2 + 1
+        size = measure([line])
         if size > room:
             parts.append([])
             room = LONGEST_MESSAGE

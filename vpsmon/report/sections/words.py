@@ -1,0 +1,63 @@
+"""Words that several parts of a report use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vpsmon.report.gather import Unread
+from vpsmon.report.model import Report, Row
+from vpsmon.report.timeline import DAY_SECONDS, SLOT_SECONDS
+from vpsmon.text import format_duration
+
+MEGABYTE = 1024 * 1024
+
+
+ABSENT = "not here"
+
+
+def explain(label: str, unread: Unread) -> Row:
+    """Return the row of something that has no answer, with the reason."""
+    if unread.is_fault:
+        return Row(label, "cannot be read", unread.reason, "unknown")
+    return Row(label, ABSENT, unread.reason, "skipped")
+
+
+def join_absent(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, those that are absent for the same reason as one, last: `not here  Redis, WhatsApp`."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        if row.text == ABSENT:
+            # What follows names the key of each service.
+            labels.setdefault(row.detail.partition("; ")[0], []).append(row.label)
+    absent = [Row(ABSENT, ", ".join(names), reason, "skipped") for reason, names in labels.items()]
+    return [*(row for row in rows if row.text != ABSENT), *absent]
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """Return `1 warning`, `2 warnings`, `12,345 keys`."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def show_clock(wall_seconds: float, age_seconds: float) -> str:
+    """Return when that was on the owner's clock: `03:40`."""
+    return time.strftime("%H:%M", time.localtime(wall_seconds - age_seconds))
+
+
+def describe_head(report: Report) -> str:
+    """Return for how long the machine is up, and for how much of the day it was watched."""
+    watched = f"watched {format_duration(report.watched_seconds)} of the last 24 h"
+    if report.watched_seconds >= DAY_SECONDS - SLOT_SECONDS:
+        watched = "watched all of the last 24 h"
+    elif not report.watched_seconds:
+        watched = "nothing watched in the last 24 h"
+    return f"up {format_duration(report.boot_age_seconds)}, {watched}"
+
+
+def describe_status(report: Report) -> str:
+    """Return how many things are wrong now, or that none is."""
+    statuses = [row.status for row in report.attention]
+    parts = [f"{statuses.count('critical')} critical"] if "critical" in statuses else []
+    parts += [count(statuses.count("warning"), "warning")] if "warning" in statuses else []
+    parts += [f"{statuses.count('unknown')} not readable"] if "unknown" in statuses else []
+    return ", ".join(parts) or "all is well"
