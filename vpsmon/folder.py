@@ -8,6 +8,8 @@ import os
 from vpsmon.replace import replace_file
 from vpsmon.state import StateDirectory, StateError
 
+REPORTS = "reports"
+
 
 class Folder:
     """One folder. Names are those of files in it; hidden ones are on their way to be written."""

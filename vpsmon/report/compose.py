@@ -18,7 +18,7 @@ def compose(facts: Facts) -> Report:
     """Return what the report says."""
     trends = make_trends(facts)
     watched_seconds = max(count_watched_seconds(trend.today) for trend in trends)
-    sections = [make_outlook(facts), make_containers(facts), make_services(facts), make_events(facts, watched_seconds)]
+    sections = [make_outlook(facts), make_events(facts, watched_seconds), make_containers(facts), make_services(facts)]
     return Report(
         facts.host_name,
         facts.wall_seconds,

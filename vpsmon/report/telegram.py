@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
-from vpsmon.alerts.message import LONGEST_MESSAGE, Line, measure
+from vpsmon.alerts.line import LONGEST_MESSAGE, Line, measure
 from vpsmon.report.model import Report, Row, Section, Trend
 from vpsmon.report.sections.words import describe_head, describe_status, show_clock
 from vpsmon.report.sparkline import draw_sparkline
@@ -50,14 +50,15 @@ def _write(report: Report, most_rows: int) -> Iterator[Line]:
 
 
 def _write_trend(trend: Trend, wall_seconds: float) -> Iterator[Line]:
-    now = "" if trend.now is None else f" {trend.show(trend.now)}"
-    peak = trend.today.peak
-    if peak is None:
-        yield _plain(f"{trend.label}:{now or ' not known'}, no samples")
+    average, peak = trend.today.average, trend.today.peak
+    figures = [] if trend.now is None else [trend.show(trend.now)]
+    if average is None or peak is None:
+        figures = figures or [clean(trend.reason, _LONGEST_TEXT) or "not known"]
+        yield _plain(f"{trend.label}: {figures[0]}, no samples")
         return
     at = show_clock(wall_seconds, trend.today.peak_age_seconds)
-    average = trend.show(trend.today.average or 0.0)
-    yield _plain(f"{trend.label}:{now}, average {average}, peak {trend.show(peak)} at {at}")
+    figures += [f"average {trend.show(average)}", f"peak {trend.show(peak)} at {at}"]
+    yield _plain(f"{trend.label}: {', '.join(figures)}")
     yield _fixed(draw_sparkline(squeeze(trend.today.slots, _COLUMNS), trend.top))
     before = trend.yesterday
     if before.average is not None and before.peak is not None:
@@ -75,12 +76,12 @@ def _write_section(section: Section, most_rows: int) -> Iterator[Line]:
 
 def _write_row(row: Row) -> Line:
     mark, label, text = _MARKS[row.status], clean(row.label, _LONGEST_LABEL), clean(row.text, _LONGEST_TEXT)
-    return Line(f"{mark}<b>{_escape(label)}</b> {_escape(text)}", f"{mark}{label}: {text}")
+    return Line(f"{mark}<i>{_escape(label)}</i> {_escape(text)}" if label else _escape(text), f"{mark}{label} {text}")
 
 
 def _write_title(title: str) -> Iterator[Line]:
     yield _plain("")
-    yield Line(f"<u>{title}</u>", title.upper())
+    yield Line(f"<b>{title}</b>", title.upper())
 
 
 def _plain(text: str) -> Line:

@@ -76,8 +76,8 @@ def _make_kills(facts: Facts) -> list[Row]:
         return [Row("OOM kills", "cannot be read", f"{facts.alerts.reason}; {detail}", "unknown")]
     kills = [line for line in facts.alerts if _is_kill(line)]
     today = _of_today(kills)
-    text = f"{len(today) or 'none'} told, the day before {len(kills) - len(today) or 'none'}"
-    rows = [Row("OOM kills", text, detail, "critical" if today else "ok")]
+    before = f"the day before {len(kills) - len(today) or 'none'}; {detail}"
+    rows = [Row("OOM kills", f"{len(today) or 'none'} told", before, "critical" if today else "ok")]
     return [*rows, *(_show_line(facts, line) for line in reversed(today[-_MOST_KILLS:]))]
 
 
