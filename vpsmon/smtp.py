@@ -6,10 +6,11 @@ text that is raised here holds it.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vpsmon.findings import ReadError
@@ -83,14 +84,27 @@ def hand_over(server: MailServer, sender: str, recipients: Sequence[str], messag
 
     Raises Rejected (never) or ReadError (not now).
     """
+    with _session(server, sender) as connection:
+        refused = connection.sendmail(sender, list(recipients), message)
+        return {name: _quote(*answer) for name, answer in refused.items()}
+
+
+def check_login(server: MailServer) -> None:
+    """Connect and log in, and hand over nothing. Raises Rejected or ReadError."""
+    with _session(server, "") as connection:
+        connection.noop()
+
+
+@contextlib.contextmanager
+def _session(server: MailServer, sender: str) -> Iterator[smtplib.SMTP]:
+    """Give a connection that is logged in; whatever goes wrong on it is Rejected or ReadError."""
     import smtplib
 
     try:
         with _connect(server) as connection:
             if server.user:
                 connection.login(server.user, server.password)
-            refused = connection.sendmail(sender, list(recipients), message)
-            return {name: _quote(*answer) for name, answer in refused.items()}
+            yield connection
     except smtplib.SMTPRecipientsRefused as error:
         refusals = [f"{clean(name)} {_quote(*answer)}" for name, answer in error.recipients.items()]
         is_final = all(code >= 500 for code, _ in error.recipients.values())

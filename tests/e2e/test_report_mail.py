@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -240,6 +241,25 @@ def test_what_could_not_be_sent_for_a_day_is_given_up_with_a_word(lived: Workdir
     done = lived.run("monitor", "--once", env=NO_DOCKER)
     assert "given up" in done.stderr
     assert waiting(lived) == []
+
+
+def test_selftest_logs_in_and_sends_nothing(lived: Workdir, certificate: Path) -> None:
+    with mail_server(certificate, wants_login=True) as server:
+        lived.write_config(EMAIL_TO=TO, SMTP_URL=server.url(USER, PASSWORD))
+        good = lived.run("selftest", env=NO_DOCKER).stdout
+        lived.write_config(EMAIL_TO=TO, SMTP_URL=server.url(USER, "wrong-secret"))
+        bad = lived.run("selftest", env=NO_DOCKER).stdout
+    assert f"OK    e-mail           127.0.0.1:{server.port}, to {TO}" in good
+    assert re.search(r"FAIL  e-mail +.*refuses the login: 535", bad)
+    assert PASSWORD not in good
+    assert "wrong-secret" not in bad
+    assert server.mails == []
+
+
+def test_status_tells_of_a_report_that_waits(lived: Workdir) -> None:
+    assert "report(s) wait" not in lived.run("status", env=NO_DOCKER).stdout
+    report(lived, f"smtp://127.0.0.1:{free_port()}")
+    assert re.search(r"e-mail +1 report\(s\) wait", lived.run("status", env=NO_DOCKER).stdout)
 
 
 def test_a_silent_server_costs_one_time_limit() -> None:

@@ -48,7 +48,7 @@ def _make_samples(end: float, total_mb: float, swap_mb: float) -> Iterator[tuple
             "disk:/": 9000 - number * 1.2,
         }
         wall = end - hours_ago * 3600
-        used = {"crm-n8n-1": n8n_mb, "crm-postgres-1": 88.0, "crm-waha-1": 205 + number / 40, "crm-redis-1": 9.0}
+        used = {"crm-n8n-1": n8n_mb, "crm-postgres-1": 33.0, "crm-waha-1": 205 + number / 40, "crm-redis-1": 3.4}
         yield _sample(wall, seconds, values), _sample(wall, seconds, used)
 
 

@@ -6,8 +6,9 @@ would have seen without the report.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from vpsmon.attempts import Attempt, attempt, judge_attempt
@@ -96,8 +97,6 @@ def _try(read: Callable[[], _Answer]) -> _Answer | Unread:
         return Unread(str(absence), False)
     except (ReadError, StateError) as error:
         return Unread(str(error), True)
-    except OSError as error:
-        return Unread(f"{error.filename}: {error.strerror}" if error.filename else str(error), True)
 
 
 def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attempt], list[Finding]]:
@@ -120,14 +119,25 @@ def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attem
 
 def _read_samples(host: Host, state: StateDirectory, kind: str) -> list[Placed]:
     history = open_history(host, state.path)
-    samples = [*history.read_all(kind, "minutes"), *history.read_all(kind, "passes")]
+    with _explain_errors(os.path.join(state.path, f"history_{kind}_*.log")):
+        samples = [*history.read_all(kind, "minutes"), *history.read_all(kind, "passes")]
     placed = place(samples, read_boot_id(host), host.monotonic_seconds(), host.wall_seconds())
     return [each for each in placed if each.age_seconds < _TWO_DAYS_SECONDS]
 
 
 def _read_lines(host: Host, state: StateDirectory, name: str) -> list[LogLine]:
-    text = read_log(host, os.path.join(state.path, name))
+    path = os.path.join(state.path, name)
+    with _explain_errors(path):
+        text = read_log(host, path)
     return parse_log(text, host.wall_seconds(), _TWO_DAYS_SECONDS)
+
+
+@contextlib.contextmanager
+def _explain_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _read_oom_kills(host: Host) -> int:

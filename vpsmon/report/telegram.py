@@ -62,7 +62,8 @@ def _write_trend(trend: Trend, wall_seconds: float) -> Iterator[Line]:
     yield _fixed(draw_sparkline(squeeze(trend.today.slots, _COLUMNS), trend.top))
     before = trend.yesterday
     if before.average is not None and before.peak is not None:
-        yield _fixed(draw_sparkline(squeeze(before.slots, _COLUMNS), trend.top) + " before")
+        # In figures: two rows of bars below each other run into one on a phone.
+        yield _plain(f"the day before: average {trend.show(before.average)}, peak {trend.show(before.peak)}")
 
 
 def _write_section(section: Section, most_rows: int) -> Iterator[Line]:

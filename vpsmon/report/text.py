@@ -80,7 +80,7 @@ class _Writer:
         room = _WIDTH - width - 4
         lines = list(self._wrap(row, room))
         if len(row.label) > width:
-            yield f"{mark} {row.label}"
+            yield f"{mark} {clean(row.label, _WIDTH - 2)}"
         else:
             yield f"{mark} {row.label:<{width}}  {lines.pop(0)}"
         yield from (f"{'':{width + 4}}{line}" for line in lines)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vpsmon.checks.kernel.forecast import find_growing
 from vpsmon.findings import Finding
-from vpsmon.report.gather import Facts, choose
+from vpsmon.report.gather import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
+from vpsmon.report.sections.words import explain
 from vpsmon.text import clean
 
 _MOST_GROWING = 5
@@ -22,6 +23,7 @@ def make_outlook(facts: Facts) -> Section:
     ]
     rows += _make_growing(facts)
     rows += [_make_disk(facts, finding) for finding in choose(facts.findings, "disk_usage")]
+    rows += [explain("history", facts.machine)] if isinstance(facts.machine, Unread) else []
     return Section("Outlook", rows)
 
 

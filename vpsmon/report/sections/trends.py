@@ -78,7 +78,7 @@ def _make_days(facts: Facts, measure: Measure) -> tuple[Day, Day]:
 
 
 def _show_size(megabytes: float) -> str:
-    return format_bytes(megabytes * MEGABYTE)
+    return format_bytes(megabytes * MEGABYTE) if megabytes >= 0.05 else "0 MB"
 
 
 def _show_score(score: float) -> str:
