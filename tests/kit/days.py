@@ -11,7 +11,7 @@ from vpsmon.history import History
 from vpsmon.samples import CONTAINERS, MACHINE, Sample
 
 BOOT = "99999999"
-STEP_SECONDS = 120
+STEP_SECONDS = 300
 DAY_SECONDS = 86_400
 # Hours before the end: n8n was restarted, and swap began to fill before that.
 RESTART_HOURS_AGO = 4.0
@@ -34,21 +34,21 @@ def _make_samples(end: float, total_mb: float, swap_mb: float) -> Iterator[tuple
         hours_ago = 48 - number * STEP_SECONDS / 3600
         seconds = 1000.0 + number * STEP_SECONDS
         grown_hours = 48 - hours_ago if hours_ago > RESTART_HOURS_AGO else RESTART_HOURS_AGO - hours_ago
-        n8n_mb = _N8N_START_MB + 14 * grown_hours + 12 * math.sin(number / 9)
+        n8n_mb = _N8N_START_MB + 14 * grown_hours + 12 * math.sin(number / 4)
         wanted_mb = n8n_mb + 330 + 25 * math.sin((48 - hours_ago) / 24 * 2 * math.pi)
         swap_used = min(swap_mb, max(0.0, wanted_mb - total_mb * 0.86))
         available = total_mb - (wanted_mb - swap_used)
-        score = 0.4 + (swap_used / 12 if swap_used else 0.0) * (1.4 + math.sin(number / 3))
+        score = 0.4 + (swap_used / 12 if swap_used else 0.0) * (1.4 + math.sin(number))
         values = {
             "free": available + swap_mb - swap_used,
             "available": available,
             "swap_used": swap_used,
             "total": total_mb,
             "score": min(100.0, score),
-            "disk:/": 9000 - number * 1.2,
+            "disk:/": 9000 - number * 3,
         }
         wall = end - hours_ago * 3600
-        used = {"crm-n8n-1": n8n_mb, "crm-postgres-1": 33.0, "crm-waha-1": 205 + number / 40, "crm-redis-1": 3.4}
+        used = {"crm-n8n-1": n8n_mb, "crm-postgres-1": 33.0, "crm-waha-1": 205 + number / 16, "crm-redis-1": 3.4}
         yield _sample(wall, seconds, values), _sample(wall, seconds, used)
 
 

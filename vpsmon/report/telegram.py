@@ -1,7 +1,7 @@
 """The report as one Telegram message that reads well on a phone. Pure.
 
-Text runs in the phone's own type; only the sparklines need a fixed width, and 24 characters, an hour each, fit beside
-nothing else on the narrowest screen.
+Text runs in the phone's own type, in lines of some 38 characters; only the sparklines need a fixed width, and 24
+characters, an hour each, fit on the narrowest screen.
 """
 
 from __future__ import annotations
@@ -50,20 +50,18 @@ def _write(report: Report, most_rows: int) -> Iterator[Line]:
 
 
 def _write_trend(trend: Trend, wall_seconds: float) -> Iterator[Line]:
-    average, peak = trend.today.average, trend.today.peak
-    figures = [] if trend.now is None else [trend.show(trend.now)]
-    if average is None or peak is None:
-        figures = figures or [clean(trend.reason, _LONGEST_TEXT) or "not known"]
-        yield _plain(f"{trend.label}: {figures[0]}, no samples")
-        return
-    at = show_clock(wall_seconds, trend.today.peak_age_seconds)
-    figures += [f"average {trend.show(average)}", f"peak {trend.show(peak)} at {at}"]
-    yield _plain(f"{trend.label}: {', '.join(figures)}")
-    yield _fixed(draw_sparkline(squeeze(trend.today.slots, _COLUMNS), trend.top))
-    before = trend.yesterday
+    now = "not known" if trend.now is None else trend.show(trend.now)
+    if trend.now is None and trend.reason:
+        now = clean(trend.reason, _LONGEST_TEXT)
+    yield _write_row(Row(trend.label, now))
+    today, before = trend.today, trend.yesterday
+    if today.average is not None and today.peak is not None:
+        at = show_clock(wall_seconds, today.peak_age_seconds)
+        yield _fixed(draw_sparkline(squeeze(today.slots, _COLUMNS), trend.top))
+        yield _plain(f"average {trend.show(today.average)}, peak {trend.show(today.peak)} at {at}")
     if before.average is not None and before.peak is not None:
         # In figures: two rows of bars below each other run into one on a phone.
-        yield _plain(f"the day before: average {trend.show(before.average)}, peak {trend.show(before.peak)}")
+        yield _plain(f"day before {trend.show(before.average)}, peak {trend.show(before.peak)}")
 
 
 def _write_section(section: Section, most_rows: int) -> Iterator[Line]:

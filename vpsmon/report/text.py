@@ -15,7 +15,7 @@ from vpsmon.text import clean, format_local
 _WIDTH = 80
 _SPARKLINE = 36
 _LABEL_MOST = 20
-_MARKS = {"critical": "✖", "warning": "▲", "unknown": "?", "skipped": "·", "ok": " "}
+_MARKS = {"critical": "✖", "warning": "▲", "unknown": "?", "skipped": "·"}
 
 
 def format_text(report: Report, with_colour: bool) -> str:
@@ -76,7 +76,7 @@ class _Writer:
             yield from self._write_row(row, width)
 
     def _write_row(self, row: Row, width: int) -> Iterator[str]:
-        mark = self._paint(_MARKS[row.status], row.status)
+        mark = self._paint(_MARKS[row.status], row.status) if row.status != "ok" else " "
         room = _WIDTH - width - 4
         lines = list(self._wrap(row, room))
         if len(row.label) > width:
