@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +81,19 @@ def test_a_stopped_and_a_restarting_container_are_counted(workdir: Workdir, stac
         assert find_row(report(workdir, stack), "containers").startswith("5 running, 1 stopped, 0 restarting")
     finally:
         stack.containers["blog"].start()
+
+
+def test_a_docker_that_hangs_costs_its_part_of_the_report(workdir: Workdir, stack: ComposeStack) -> None:
+    os.kill(stack.engine.process.pid, signal.SIGSTOP)
+    try:
+        text = report(workdir, stack)
+    finally:
+        os.kill(stack.engine.process.pid, signal.SIGCONT)
+    assert "does not answer in time" in find_row(text, "containers")
+    assert "PostgreSQL" in find_row(text, "cannot be read")
+    assert re.search(r"(?m)^ memory +·{36} +\d+ MB", text)
+    for service in ("PostgreSQL", "workflows", "leads"):
+        assert not re.search(rf"{service} +\d", text)
 
 
 def test_what_may_not_be_read_says_what_to_grant(workdir: Workdir, stack: ComposeStack) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
+from vpsmon.cgroups import Usage
+from vpsmon.checks.stack.container_memory import Measured, Reading
 from vpsmon.config import Config
 from vpsmon.findings import Finding
 from vpsmon.history import History
@@ -59,6 +61,18 @@ def test_growing_containers_are_named_with_their_pace(machine: FakeMachine, stat
     assert row.text.startswith("crm-n8n-1 +4")
     assert row.text.endswith(" MB/h")
     assert "redis" not in row.text
+
+
+def test_what_gained_most_in_a_day_is_named_also_without_a_trend(machine: FakeMachine, state: StateDirectory) -> None:
+    history = History(state.path)
+    for hours, megabytes in ((30, 1.0), (23, 100.0), (10, 90.0), (0.5, 400.0)):
+        clocks = machine.wall_seconds - hours * 3600, 1000 - hours
+        history.record(CONTAINERS, Sample(*clocks, "99999999", {"n8n": megabytes, "new": 5.0 if hours < 1 else 0.0}))
+    measured = [Measured("a" * 64, 1, name, Usage(138 * 1024**2, None, None, 0)) for name in ("n8n", "waha")]
+    facts = look(machine, state)
+    facts.readings["container_memory"] = Reading(measured, 0.0)
+    row = find(compose(facts), "growing")
+    assert row == Row("growing", "no container grows steadily", "most gained: n8n +38 MB in 23 h")
 
 
 def test_memory_that_was_added_draws_both_days_to_the_larger_size(machine: FakeMachine, state: StateDirectory) -> None:

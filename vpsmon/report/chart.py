@@ -5,7 +5,9 @@ Agg is drawn without a screen. The import takes half a second and 60 MB, which o
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,10 @@ def draw_chart(report: Report, cache_folder: str) -> bytes:
     """Return the picture as PNG. Raises NoChart where matplotlib is not there or does not work."""
     # Where the unit may not write to a home folder, the list of fonts would be made anew each time: 2 s.
     os.environ.setdefault("MPLCONFIGDIR", cache_folder)
+    with contextlib.suppress(OSError):
+        os.makedirs(os.environ["MPLCONFIGDIR"], 0o700, exist_ok=True)
+    # It tells of its list of fonts on standard error.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

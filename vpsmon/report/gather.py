@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
-from vpsmon.container_names import excuse_stopped
+from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, NotApplicable, ReadError
 from vpsmon.history import open_history
 from vpsmon.host import Host
@@ -97,6 +97,9 @@ def _try(read: Callable[[], _Answer]) -> _Answer | Unread:
         return Unread(str(absence), False)
     except (ReadError, StateError) as error:
         return Unread(str(error), True)
+    except Exception as error:
+        # One answer that nobody foresaw must not cost the others.
+        return Unread(f"unexpected {type(error).__name__}: please report this", True)
 
 
 def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attempt], list[Finding]]:
@@ -114,7 +117,8 @@ def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attem
     attempts = [*kernel, *on_the_way.collect()]
     outcomes = [judge_attempt(each, settings, memories.recall(each.check)) for each in attempts]
     findings = [finding for outcome in outcomes for finding in outcome.findings]
-    return attempts, excuse_stopped(findings, stopped_names)
+    named = name_containers(findings, memories.recall_container_names())
+    return attempts, excuse_stopped(named, stopped_names)
 
 
 def _read_samples(host: Host, state: StateDirectory, kind: str) -> list[Placed]:

@@ -39,9 +39,10 @@ def make_mail(
     message["Message-ID"] = make_msgid(domain=report.host_name)
     # Other machines must not answer it: RFC 3834.
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(plain + "\n")
+    # Not every server takes 8 bits, and none takes a line of 1000 characters.
+    message.set_content(plain + "\n", cte="quoted-printable")
     picture = make_msgid(domain=report.host_name) if chart else ""
-    message.add_alternative(format_html(report, picture.strip("<>")), subtype="html")
+    message.add_alternative(format_html(report, picture.strip("<>")), subtype="html", cte="quoted-printable")
     if chart:
         page = message.get_payload()[1]  # type: ignore[index]  # the alternative just added
         page.add_related(chart, "image", "png", cid=picture, filename="last-24-hours.png")  # type: ignore[union-attr]

@@ -70,7 +70,10 @@ class _Run:
             return draw_chart(self._report, os.path.join(self._state.path, "fonts"))
         except NoChart as reason:
             say("warning", str(reason))
-            return None
+        except Exception as error:
+            # A picture is no reason to lose the text.
+            say("warning", f"there is no chart: unexpected {type(error).__name__} of matplotlib: please report this")
+        return None
 
     def print(self) -> None:
         """Print the report, and where the chart is."""

@@ -90,8 +90,8 @@ class _Writer:
         if row.detail and len(row.text) + len(row.detail) + 3 <= room:
             yield f"{row.text}{self._paint(f' · {row.detail}', 'aside')}"
             return
-        yield from textwrap.wrap(row.text, room) or [""]
-        yield from (self._paint(line, "aside") for line in textwrap.wrap(row.detail, room))
+        yield from _wrap(row.text, room) or [""]
+        yield from (self._paint(line, "aside") for line in _wrap(row.detail, room))
 
     def _paint(self, text: str, style: str) -> str:
         return paint(text, style, self._with_colour)
@@ -102,3 +102,8 @@ def _describe(trend: Trend, day: Day, wall_seconds: float) -> str:
         return f"{'-':>9}{'-':>9}"
     at = show_clock(wall_seconds, day.peak_age_seconds)
     return f"{trend.show(day.average):>9}{trend.show(day.peak):>9} {at}"
+
+
+def _wrap(text: str, room: int) -> list[str]:
+    """Names of containers and paths stay whole, so that they can be copied."""
+    return textwrap.wrap(text, room, break_on_hyphens=False)

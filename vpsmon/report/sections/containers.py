@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from vpsmon.checks.stack.container_memory import Measured
 from vpsmon.findings import Finding, Status
-from vpsmon.report.gather import Facts, Unread, choose
+from vpsmon.report.gather import Facts, choose
 from vpsmon.report.model import Row, Section
-from vpsmon.report.sections.words import ABSENT, MEGABYTE
-from vpsmon.report.timeline import DAY_SECONDS
+from vpsmon.report.sections.gains import Gain, find_gains
+from vpsmon.report.sections.words import ABSENT
 from vpsmon.text import format_bytes
 
 _MOST_SHOWN = 10
-# A gain over less than this says more about the start of a container than about its day.
-_LEAST_SPAN_SECONDS = 3600.0
 
 
 def make_containers(facts: Facts) -> Section:
@@ -49,7 +48,8 @@ def _list_largest(facts: Facts) -> list[Row]:
     reading = facts.readings.get("container_memory")
     measured = sorted(reading.containers if reading else [], key=_held_bytes, reverse=True)
     statuses = {finding.object: finding.status for finding in choose(facts.findings, "container_memory")}
-    rows = [_describe(each, statuses.get(each.name, "ok"), facts) for each in measured[:_MOST_SHOWN]]
+    gains = find_gains(facts)
+    rows = [_describe(each, statuses.get(each.name, "ok"), gains) for each in measured[:_MOST_SHOWN]]
     hidden = len(measured) - _MOST_SHOWN
     return [*rows, Row("", f"and {hidden} smaller")] if hidden > 0 else rows
 
@@ -58,7 +58,7 @@ def _held_bytes(container: Measured) -> int:
     return container.usage.memory_bytes if container.usage else 0
 
 
-def _describe(container: Measured, status: Status, facts: Facts) -> Row:
+def _describe(container: Measured, status: Status, gains: Mapping[str, Gain]) -> Row:
     usage = container.usage
     if usage is None:
         return Row(container.name, "memory cannot be read", container.reason or "", status)
@@ -66,17 +66,7 @@ def _describe(container: Measured, status: Status, facts: Facts) -> Row:
     if usage.limit_bytes:
         percent = usage.memory_bytes / usage.limit_bytes * 100
         detail = f"{percent:.0f} % of its limit of {format_bytes(usage.limit_bytes)}"
-    text = f"{format_bytes(usage.memory_bytes)}{_describe_gain(container.name, usage.memory_bytes, facts)}"
+    text = format_bytes(usage.memory_bytes)
+    if container.name in gains:
+        text += f", {gains[container.name].describe()}"
     return Row(container.name, text, detail, status)
-
-
-def _describe_gain(name: str, now_bytes: float, facts: Facts) -> str:
-    """Return `, +38 MB in 24 h`: against the oldest sample of the last 24 h."""
-    if isinstance(facts.containers, Unread):
-        return ""
-    samples = [each for each in facts.containers if each.age_seconds < DAY_SECONDS and name in each.values]
-    if not samples or samples[-1].age_seconds < _LEAST_SPAN_SECONDS:
-        return ""
-    gained_bytes = now_bytes - samples[-1].values[name] * MEGABYTE
-    sign = "+" if gained_bytes >= 0 else "-"
-    return f", {sign}{format_bytes(abs(gained_bytes))} in {samples[-1].age_seconds / 3600:.0f} h"

@@ -6,10 +6,12 @@ from vpsmon.checks.kernel.forecast import find_growing
 from vpsmon.findings import Finding
 from vpsmon.report.gather import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
-from vpsmon.report.sections.words import explain
+from vpsmon.report.sections.gains import find_gains
+from vpsmon.report.sections.words import MEGABYTE, explain
 from vpsmon.text import clean
 
 _MOST_GROWING = 5
+_MOST_GAINS = 3
 
 
 def make_outlook(facts: Facts) -> Section:
@@ -36,9 +38,12 @@ def _make_memory(finding: Finding) -> Row:
 
 def _make_growing(facts: Facts) -> list[Row]:
     reading = facts.readings.get("forecast")
-    growing = find_growing(reading) if reading else []
-    named = [f"{clean(each.name)} {each.mb_per_hour:+.1f} MB/h" for each in growing[:_MOST_GROWING]]
-    return [Row("growing", ", ".join(named) or "no container grows steadily")] if reading else []
+    if reading is None:
+        return []
+    growing = [f"{clean(each.name)} {each.mb_per_hour:+.1f} MB/h" for each in find_growing(reading)[:_MOST_GROWING]]
+    gains = [f"{name} {gain.describe()}" for name, gain in find_gains(facts).items() if gain.gained_bytes >= MEGABYTE]
+    most = f"most gained: {', '.join(gains[:_MOST_GAINS])}" if gains else ""
+    return [Row("growing", ", ".join(growing) or "no container grows steadily", most)]
 
 
 def _make_disk(facts: Facts, usage: Finding) -> Row:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from vpsmon.findings import Finding
 from vpsmon.report.gather import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
-from vpsmon.report.sections.words import ABSENT, count, explain, join_absent
+from vpsmon.report.sections.words import ABSENT, count, explain, join_alike
 from vpsmon.text import format_bytes
 
 
 def make_services(facts: Facts) -> Section:
     """Return the section."""
     rows = [_make_postgres(facts), _make_redis(facts), *_make_workflows(facts), _make_queue(facts)]
-    return Section("Services", join_absent([*rows, *_make_sessions(facts), _make_leads(facts)]))
+    return Section("Services", join_alike([*rows, *_make_sessions(facts), _make_leads(facts)]))
 
 
 def _make_postgres(facts: Facts) -> Row:

@@ -14,24 +14,32 @@ MEGABYTE = 1024 * 1024
 
 
 ABSENT = "not here"
+UNREADABLE = "cannot be read"
 
 
 def explain(label: str, unread: Unread) -> Row:
     """Return the row of something that has no answer, with the reason."""
     if unread.is_fault:
-        return Row(label, "cannot be read", unread.reason, "unknown")
+        return Row(label, UNREADABLE, unread.reason, "unknown")
     return Row(label, ABSENT, unread.reason, "skipped")
 
 
-def join_absent(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows, those that are absent for the same reason as one, last: `not here  Redis, WhatsApp`."""
-    labels: dict[str, list[str]] = {}
+def join_alike(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, those without an answer for the same reason as one, last: `not here  Redis, WhatsApp`."""
+    alike: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.text == ABSENT:
+        if row.text in (ABSENT, UNREADABLE):
             # What follows names the key of each service.
-            labels.setdefault(row.detail.partition("; ")[0], []).append(row.label)
-    absent = [Row(ABSENT, ", ".join(names), reason, "skipped") for reason, names in labels.items()]
-    return [*(row for row in rows if row.text != ABSENT), *absent]
+            alike.setdefault((row.text, row.detail.partition("; ")[0]), []).append(row)
+    groups = {key: several for key, several in alike.items() if len(several) > 1}
+    joined = {id(row) for several in groups.values() for row in several}
+    return [
+        *(row for row in rows if id(row) not in joined),
+        *(
+            Row(text, ", ".join(row.label for row in several), reason, several[0].status)
+            for (text, reason), several in groups.items()
+        ),
+    ]
 
 
 def count(number: int, one: str, several: str = "") -> str:
