@@ -68,5 +68,6 @@ def _describe(container: Measured, status: Status, gains: Mapping[str, Gain]) ->
         detail = f"{percent:.0f} % of its limit of {format_bytes(usage.limit_bytes)}"
     text = format_bytes(usage.memory_bytes)
     if container.name in gains:
-        text += f", {gains[container.name].describe()}"
+        gain = gains[container.name]
+        text += f", {gain.describe()} in {gain.span_seconds / 3600:.0f} h"
     return Row(container.name, text, detail, status)

@@ -20,9 +20,8 @@ class Gain(NamedTuple):
     span_seconds: float
 
     def describe(self) -> str:
-        """Return `+38 MB in 24 h`."""
-        sign = "+" if self.gained_bytes >= 0 else "-"
-        return f"{sign}{format_bytes(abs(self.gained_bytes))} in {self.span_seconds / 3600:.0f} h"
+        """Return `+38 MB`."""
+        return f"{'+' if self.gained_bytes >= 0 else '-'}{format_bytes(abs(self.gained_bytes))}"
 
 
 def find_gains(facts: Facts) -> dict[str, Gain]:
