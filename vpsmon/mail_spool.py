@@ -53,7 +53,7 @@ def try_mail(state: StateDirectory, settings: Settings, name: str) -> str:
     """
     from vpsmon.smtp import Rejected
 
-    with state.delivery_lock(_LOCK_SECONDS):
+    with state.mail_lock(_LOCK_SECONDS):
         spool = open_spool(state)
         content = spool.read(name)
         if content is None:
@@ -82,12 +82,16 @@ def _hand_over(settings: Settings, content: bytes) -> str:
 
 
 def deliver_mail(host: Host, state: StateDirectory, settings: Settings) -> None:
-    """Try again what waits, and say what can never go. Raises StateError."""
+    """Try again what waits, and say what became of it. Raises StateError."""
+    from vpsmon.smtp import Rejected
+
     for name in list_due(host, state):
         try:
             try_mail(state, settings, name)
+        except Rejected as error:
+            say("error", f"a report is not sent by e-mail: {error}; it is kept in .alerts/reports/")
         except ReadError as error:
-            if name in open_spool(state).list() and host.wall_seconds() - _made_at(name) > _GIVE_UP_SECONDS:
+            if host.wall_seconds() - _made_at(name) > _GIVE_UP_SECONDS:
                 open_spool(state).remove(name)
                 say("error", f"a report was not sent by e-mail for a day, and is given up: {error}")
             else:

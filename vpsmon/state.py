@@ -56,6 +56,12 @@ class StateDirectory:
             yield
 
     @contextlib.contextmanager
+    def mail_lock(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only process that hands mail over; a slow mail server delays no alert. Raises StateError."""
+        with self._hold("mail.lock", timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
     def export_lock(self, timeout_seconds: float) -> Iterator[None]:
         """Be the only process that exports, so that an older reading never replaces a newer one. Raises StateError."""
         with self._hold("export.lock", timeout_seconds):

@@ -232,6 +232,18 @@ def test_what_the_server_put_off_is_sent_by_a_later_pass_and_once(lived: Workdir
     assert waiting(lived) == []
 
 
+def test_what_a_later_pass_finds_refused_is_told_and_not_tried_again(lived: Workdir) -> None:
+    with mail_server() as server:
+        server.refused[TO] = "451 greylisted"
+        report(lived, server.url())
+        server.refused[TO] = "550 no such user"
+        os.utime(waiting(lived)[0], (0, 0))
+        done = lived.run("monitor", "--once", env=NO_DOCKER)
+    assert "a report is not sent by e-mail: the mail server" in done.stderr
+    assert "550 no such user" in done.stderr
+    assert waiting(lived) == []
+
+
 def test_what_could_not_be_sent_for_a_day_is_given_up_with_a_word(lived: Workdir) -> None:
     report(lived, f"smtp://127.0.0.1:{free_port()}")
     (path,) = waiting(lived)
