@@ -1,6 +1,6 @@
 """The last 24 h as a picture: memory, swap and pressure over each other, events marked. Needs matplotlib.
 
-Agg is drawn without a screen. The import takes half a second and 60 MB, which only the report's own process pays.
+Agg is drawn without a screen. It takes a second of CPU time and 80 MB, which only the report's own process pays.
 """
 
 from __future__ import annotations
