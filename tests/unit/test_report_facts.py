@@ -15,7 +15,8 @@ from vpsmon.history import History
 from vpsmon.leads import LeadCount
 from vpsmon.n8n_day import Executions, Workflows
 from vpsmon.report.compose import compose
-from vpsmon.report.gather import Facts, Unread, gather
+from vpsmon.report.facts import Facts, Unread
+from vpsmon.report.gather import gather
 from vpsmon.report.model import Report, Row
 from vpsmon.samples import CONTAINERS, MACHINE, Sample
 from vpsmon.settings import DEFAULTS

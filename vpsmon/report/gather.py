@@ -1,15 +1,15 @@
 """Reads everything that a report tells, once; whatever cannot be read stands there with the reason instead.
 
-The checks are read and judged as in a pass, and nothing is remembered and nobody told: the next pass sees what it
-would have seen without the report.
+The checks are read and judged as in a pass. Nothing is remembered and nobody is told: the next pass sees what it would
+have seen without the report.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
@@ -18,14 +18,15 @@ from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, NotApplicable, ReadError
 from vpsmon.history import open_history
 from vpsmon.host import Host
-from vpsmon.leads import LeadCount, read_lead_count
+from vpsmon.leads import read_lead_count
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.memories import Memories
-from vpsmon.n8n_day import Executions, Workflows, read_executions_of_day, read_workflows
+from vpsmon.n8n_day import read_executions_of_day, read_workflows
 from vpsmon.passes import HISTORY_LOG, RECOVERY_FILE, find_stopped_names
 from vpsmon.proc import read_boot_id, read_counters
-from vpsmon.recovery.engine.status import Emergency, list_emergencies
+from vpsmon.recovery.engine.status import list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
+from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, parse_log, read_log
 from vpsmon.report.timeline import DAY_SECONDS, Placed, place
 from vpsmon.samples import CONTAINERS, MACHINE
@@ -34,33 +35,6 @@ from vpsmon.state import StateDirectory, StateError
 
 _TWO_DAYS_SECONDS = 2.0 * DAY_SECONDS
 _Answer = TypeVar("_Answer")
-
-
-class Unread(NamedTuple):
-    """Why there is no answer; `is_fault` is False where the question makes no sense on this machine."""
-
-    reason: str
-    is_fault: bool
-
-
-class Facts(NamedTuple):
-    """What was read for a report at one time."""
-
-    host_name: str
-    wall_seconds: float
-    boot_age_seconds: float
-    findings: list[Finding]
-    # By the name of the check's module; without those that could not be read.
-    readings: dict[str, Any]
-    machine: list[Placed] | Unread
-    containers: list[Placed] | Unread
-    alerts: list[LogLine] | Unread
-    recovery: list[LogLine] | Unread
-    emergencies: list[Emergency] | Unread
-    oom_kills_since_boot: int | Unread
-    workflows: Workflows | Unread
-    executions: Executions | Unread
-    leads: LeadCount | Unread
 
 
 def gather(host: Host, config: Config, state: StateDirectory) -> Facts:
@@ -149,8 +123,3 @@ def _read_oom_kills(host: Host) -> int:
     if counter is None:
         raise NotApplicable("this kernel does not count OOM kills (Linux 4.13 does)")
     return counter
-
-
-def choose(findings: Sequence[Finding], check: str) -> list[Finding]:
-    """Return the rows of a check."""
-    return [finding for finding in findings if finding.check == check]

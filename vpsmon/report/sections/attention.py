@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpsmon.findings import Finding
-from vpsmon.report.gather import Facts, Unread
+from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.model import Row
 from vpsmon.report.sections.words import explain
 from vpsmon.text import format_duration

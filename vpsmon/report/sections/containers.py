@@ -8,7 +8,7 @@ from typing import Any
 
 from vpsmon.checks.stack.container_memory import Measured
 from vpsmon.findings import Finding, Status
-from vpsmon.report.gather import Facts, choose
+from vpsmon.report.facts import Facts, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import Gain, find_gains
 from vpsmon.report.sections.words import ABSENT

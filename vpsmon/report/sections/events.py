@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vpsmon.findings import Status
-from vpsmon.report.gather import Facts, Unread
+from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, find_repairs
 from vpsmon.report.model import Mark, Row, Section
 from vpsmon.report.sections.words import count, explain, show_clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vpsmon.report.gather import Facts, Unread
+from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.sections.words import MEGABYTE
 from vpsmon.report.timeline import DAY_SECONDS
 from vpsmon.text import format_bytes

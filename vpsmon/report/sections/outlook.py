@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpsmon.checks.kernel.forecast import find_growing
 from vpsmon.findings import Finding
-from vpsmon.report.gather import Facts, Unread, choose
+from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import find_gains
 from vpsmon.report.sections.words import MEGABYTE, explain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vpsmon.findings import Finding
-from vpsmon.report.gather import Facts, Unread, choose
+from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.words import ABSENT, count, explain, join_alike
 from vpsmon.text import format_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpsmon.report.gather import Facts, Unread, choose
+from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Trend
 from vpsmon.report.sections.words import MEGABYTE
 from vpsmon.report.timeline import EMPTY_DAY, Day, Measure, make_day
