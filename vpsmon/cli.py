@@ -9,7 +9,14 @@ import click
 from vpsmon import __version__
 
 # Command -> module in vpsmon.commands that holds a click command of that name.
-_MODULES = {"export": "export", "monitor": "monitor", "recover": "recover", "selftest": "selftest", "status": "status"}
+_MODULES = {
+    "export": "export",
+    "monitor": "monitor",
+    "recover": "recover",
+    "report": "report",
+    "selftest": "selftest",
+    "status": "status",
+}
 
 
 class LazyGroup(click.Group):

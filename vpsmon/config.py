@@ -183,8 +183,9 @@ def _convert(key: str, value: Any) -> Any:
 
 
 def _check_text(key: str, value: str) -> str:
-    if key in URL_KEYS and value and not value.startswith(("http://", "https://")):
-        raise ValueError("expected a URL that begins with http:// or https://")
+    schemes = URL_KEYS.get(key)
+    if schemes and value and not value.startswith(schemes):
+        raise ValueError(f"expected a URL that begins with {' or '.join(schemes)}")
     if key == "METRICS_LISTEN" and not _is_address(value):
         raise ValueError("expected an address and a port, like 127.0.0.1:19633 or [::1]:19633")
     return value

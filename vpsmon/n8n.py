@@ -8,7 +8,7 @@ how executions end is told by PostgreSQL alone. A queue of regular mode is execu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vpsmon.containers import Container, find_container, read_containers
 from vpsmon.findings import NotApplicable, ReadError
@@ -35,7 +35,7 @@ _IN_SQLITE = (
 # What is going on now, and what ended in the last hour: with the index on "stoppedAt" its cost does not grow.
 _QUERY = """
 select status, count(*), min(id), extract(epoch from now() - min("createdAt"))::float8
-from {table} where "deletedAt" is null
+from {0} where "deletedAt" is null
 and (status in ('new', 'running', 'waiting') or "stoppedAt" > now() - interval '1 hour') group by status
 """
 
@@ -206,18 +206,26 @@ def _read_statuses(host: Host, settings: Settings, n8n: N8n) -> dict[str, tuple[
 
 
 def _query_statuses(host: Host, settings: Settings, n8n: N8n) -> dict[str, tuple[int, int | None, float | None]]:
+    rows = query_database(host, settings, n8n, _QUERY, "execution_entity")
+    return {str(status): (int(count), oldest, seconds) for status, count, oldest, seconds in rows}
+
+
+def query_database(host: Host, settings: Settings, n8n: N8n, query: str, *tables: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query in n8n's own database; `{0}`, `{1}` in it stand for these tables of n8n.
+
+    Raises NotApplicable (not in PostgreSQL) or ReadError.
+    """
     if n8n.container is not None and n8n.get("DB_TYPE") != "postgresdb":
         raise NotApplicable(_IN_SQLITE)
     _check_server(host, settings, n8n.get("DB_POSTGRESDB_HOST"), "POSTGRES_CONTAINER", "POSTGRES_DSN")
     is_named = n8n.container is not None and not n8n.get("DB_POSTGRESDB_DATABASE_FILE")
     database = (n8n.get("DB_POSTGRESDB_DATABASE") or "n8n") if is_named else None
     schema, prefix = n8n.get("DB_POSTGRESDB_SCHEMA") or "public", n8n.get("DB_TABLE_PREFIX")
-    table = f"{_quote(schema)}.{_quote(prefix + 'execution_entity')}"
+    names = [f"{_quote(schema)}.{_quote(prefix + table)}" for table in tables]
     try:
-        rows = read_rows(host, settings, _QUERY.format(table=table), database=database)
+        return read_rows(host, settings, query.format(*names), database=database)
     except QueryError as error:
-        raise _explain(error, table, n8n) from None
-    return {str(status): (int(count), oldest, seconds) for status, count, oldest, seconds in rows}
+        raise _explain(error, " or ".join(names), n8n) from None
 
 
 def _quote(identifier: str) -> str:

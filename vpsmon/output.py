@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _COLOURS = {"ok": "32", "warning": "33", "critical": "1;31", "unknown": "35", "skipped": "2"}
+_COLOURS |= {"title": "1", "spark": "36", "aside": "2"}
 _LARGE_UNITS = {"bytes": (1024 * 1024, "MB")}
 
 
@@ -37,7 +38,7 @@ def format_table(
 ) -> str:
     """Return the rows aligned, gravest first word in colour where that is wanted."""
     status = worst_status(findings)
-    painted = _paint(status, status, with_colour)
+    painted = paint(status, status, with_colour)
     head = f"{host_name}  {format_local(wall_seconds)}  {painted}  ({duration_seconds:.2f} s)"
     rows = [
         (finding.check, finding.object or "", finding.status, _format_value(finding), finding.message)
@@ -50,7 +51,7 @@ def format_table(
         aligned = _align(row, widths)
         start = widths[0] + widths[1] + 4
         end = start + widths[2]
-        lines.append(aligned[:start] + _paint(aligned[start:end], row[2], with_colour) + aligned[end:])
+        lines.append(aligned[:start] + paint(aligned[start:end], row[2], with_colour) + aligned[end:])
     return "\n".join([*lines, *_format_reasons(findings)])
 
 
@@ -70,7 +71,7 @@ def format_results(results: Sequence[Result], with_colour: bool) -> str:
     width = max(len(result.name) for result in results)
     colours = {"OK": "ok", "SKIP": "skipped", "FAIL": "critical"}
     return "\n".join(
-        f"{_paint(f'{each.verdict:<4}', colours[each.verdict], with_colour)}  {each.name:<{width}}  {each.text}"
+        f"{paint(f'{each.verdict:<4}', colours[each.verdict], with_colour)}  {each.name:<{width}}  {each.text}"
         for each in results
     )
 
@@ -105,5 +106,6 @@ def _format_value(finding: Finding) -> str:
     return f"{value:.{digits}f} {unit.replace('percent', '%').replace('count', '').replace('score', '')}".rstrip()
 
 
-def _paint(text: str, status: str, with_colour: bool) -> str:
-    return f"\033[{_COLOURS[status]}m{text}\033[0m" if with_colour else text
+def paint(text: str, style: str, with_colour: bool) -> str:
+    """Return the text in the colour of a status, or of another word of _COLOURS, where that is wanted."""
+    return f"\033[{_COLOURS[style]}m{text}\033[0m" if with_colour else text

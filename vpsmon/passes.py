@@ -105,7 +105,7 @@ def _record(
     if any(finding.events for finding in findings):
         findings = name_containers(findings, memories.recall_container_names())
     if stage == "stack":
-        findings = excuse_stopped(findings, _name_stopped(state, memories))
+        findings = excuse_stopped(findings, find_stopped_names(state, memories))
     if with_alerts:
         record_stage(host, state.path, config.settings, attempts, findings)
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
@@ -133,7 +133,8 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
     return totals.to_state()
 
 
-def _name_stopped(state: StateDirectory, memories: Memories) -> set[str]:
+def find_stopped_names(state: StateDirectory, memories: Memories) -> set[str]:
+    """Return the names of the containers that recovery has stopped for a while. Raises StateError."""
     content = state.load(RECOVERY_FILE)
     if not content:
         return set()

@@ -14,7 +14,7 @@ from vpsmon.config import Config
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.state import StateDirectory, StateError
-from vpsmon.text import format_bytes
+from vpsmon.text import clean, format_bytes
 
 Probe = Callable[[Host, Config], str]
 
@@ -126,6 +126,17 @@ def probe_telegram(host: Host, config: Config) -> str:
     return f"@{fetch_bot_name(host, make_destination(config.settings))}, chat {config.settings.TELEGRAM_CHAT_ID}"
 
 
+def probe_email(host: Host, config: Config) -> str:
+    """Return which mail server takes the report, after logging in there."""
+    from vpsmon.smtp import check_login, parse_smtp_url
+
+    if not config.settings.has_email:
+        raise NotApplicable("not set up: put EMAIL_TO and SMTP_URL into monitor.conf to get the report by e-mail")
+    server = parse_smtp_url(config.settings.SMTP_URL)
+    check_login(server)
+    return f"{server.describe()}, to {clean(', '.join(config.settings.EMAIL_TO), 200)}"
+
+
 # The stack's, in the order in which `selftest` and `status` show them.
 SERVICES: dict[str, Probe] = {
     "Docker": probe_containers,
@@ -142,4 +153,5 @@ ALL: dict[str, Probe] = {
     "kernel log": probe_kernel_log,
     **SERVICES,
     "Telegram": probe_telegram,
+    "e-mail": probe_email,
 }

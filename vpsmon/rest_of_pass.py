@@ -33,7 +33,8 @@ EXIT_CRITICAL = 3
 def is_needed(context: PassContext) -> bool:
     """Return whether a quiet pass needs a child at all: it costs many times what the kernel checks do."""
     try:
-        return bool(context.config.settings.HEARTBEAT_URL) or has_mail(context) or find_absence(context) is None
+        has_to_send = bool(context.config.settings.HEARTBEAT_URL) or has_mail(context) or has_email(context)
+        return has_to_send or find_absence(context) is None
     except StateError:
         return True
 
@@ -47,6 +48,11 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     deliver(context)
     if context.with_alerts and context.config.settings.HEARTBEAT_URL and not result.state_error:
         _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
+    if has_email(context):
+        from vpsmon.mail_spool import deliver_mail
+
+        # Last, because a mail server may take its time.
+        deliver_mail(context.host, context.state, context.config.settings)
     return result
 
 
@@ -87,6 +93,15 @@ def has_mail(context: PassContext) -> bool:
     """Return whether something waits that can be sent. Raises StateError."""
     _, config, state, with_alerts, _ = context
     return with_alerts and config.settings.has_telegram and bool(list_entries(state.load(OUTBOX_FILE)))
+
+
+def has_email(context: PassContext) -> bool:
+    """Return whether a report waits to be sent by e-mail, and may be tried now."""
+    if not context.with_alerts or not context.config.settings.has_email:
+        return False
+    from vpsmon.mail_spool import list_due
+
+    return bool(list_due(context.host, context.state))
 
 
 def _send_heartbeat(host: Host, url: str) -> None:

@@ -25,10 +25,11 @@ COLUMNS = (
     "free_low",
     "free_high",
     "available_low",
+    "swap_used_high",
 )
 # Of several samples the middle is kept, but of these the worst: a peak must not vanish in a mean.
 _PEAKS = ("score", "swap_in", "swap_out")
-_EXTREMES = {"free_low": min, "free_high": max, "available_low": min}
+_EXTREMES = {"free_low": min, "free_high": max, "available_low": min, "swap_used_high": max}
 LIMIT_SUFFIX = "/limit"
 DISK_PREFIX = "disk:"
 

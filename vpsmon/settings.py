@@ -25,6 +25,9 @@ class Settings(NamedTuple):
     TELEGRAM_THREAD_ID: str = ""
     TELEGRAM_API_BASE: str = "https://api.telegram.org"
     HEARTBEAT_URL: str = ""
+    EMAIL_TO: tuple[str, ...] = ()
+    SMTP_URL: str = ""
+    EMAIL_FROM: str = ""
     ENABLE_AUTO_RECOVERY: bool = True
     RECOVER_ON_CRITICAL: bool = True
     ESSENTIAL_CONTAINERS: tuple[str, ...] = ("postgres", "redis", "n8n", "waha", "traefik")
@@ -57,15 +60,24 @@ class Settings(NamedTuple):
         """Whether alerts can go to Telegram."""
         return bool(self.TELEGRAM_BOT_TOKEN and self.TELEGRAM_CHAT_ID)
 
+    @property
+    def has_email(self) -> bool:
+        """Whether the report can go out by e-mail."""
+        return bool(self.EMAIL_TO and self.SMTP_URL)
+
 
 # Key -> "float", "int", "str", "bool" or "tuple".
 KINDS: dict[str, str] = {key: kind.__name__ for key, kind in Settings.__annotations__.items()}
 DEFAULTS = Settings()
 
 SECRET_KEYS = frozenset(
-    {"TELEGRAM_BOT_TOKEN", "POSTGRES_DSN", "REDIS_URL", "N8N_API_KEY", "WAHA_API_KEY", "HEARTBEAT_URL"}
+    {"TELEGRAM_BOT_TOKEN", "POSTGRES_DSN", "REDIS_URL", "N8N_API_KEY", "WAHA_API_KEY", "HEARTBEAT_URL", "SMTP_URL"}
 )
-URL_KEYS = frozenset({"TELEGRAM_API_BASE", "HEARTBEAT_URL", "N8N_URL", "WAHA_URL"})
+# Key -> what its URL may begin with.
+URL_KEYS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("TELEGRAM_API_BASE", "HEARTBEAT_URL", "N8N_URL", "WAHA_URL"), ("http://", "https://")),
+    "SMTP_URL": ("smtp://", "smtps://"),
+}
 
 _TEN_YEARS_SECONDS = 315_360_000
 # Wide on purpose: a limit of one second or of a terabyte is somebody's test.

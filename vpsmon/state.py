@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vpsmon.replace import replace_file, sync_directory
 from vpsmon.text import clean
 
 SCHEMA = 1
@@ -44,7 +45,7 @@ class StateDirectory:
     def lock(self, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
         """Hold the lock of the directory, which is made where it is missing. Raises StateError."""
         with self._hold("lock", timeout_seconds):
-            with self._explain_errors():
+            with self.explain_errors():
                 self._finish_journal()
             yield
 
@@ -55,6 +56,12 @@ class StateDirectory:
             yield
 
     @contextlib.contextmanager
+    def mail_lock(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only process that hands mail over; a slow mail server delays no alert. Raises StateError."""
+        with self._hold("mail.lock", timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
     def export_lock(self, timeout_seconds: float) -> Iterator[None]:
         """Be the only process that exports, so that an older reading never replaces a newer one. Raises StateError."""
         with self._hold("export.lock", timeout_seconds):
@@ -62,7 +69,7 @@ class StateDirectory:
 
     @contextlib.contextmanager
     def _hold(self, name: str, timeout_seconds: float) -> Iterator[None]:
-        with self._explain_errors():
+        with self.explain_errors():
             self._prepare()
             descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -89,7 +96,7 @@ class StateDirectory:
     def commit(self, files: Mapping[str, dict[str, Any]], log_lines: Mapping[str, Sequence[str]] | None = None) -> None:
         """Write the files that changed and append to the logs, all or nothing, also when killed. Raises StateError."""
         contents = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
-        with self._explain_errors():
+        with self.explain_errors():
             texts = {name: text for name, text in contents.items() if not self._holds(name, text)}
             appends = {name: self._plan_append(name, lines) for name, lines in (log_lines or {}).items() if lines}
             if len(texts) == 1 and not appends:
@@ -105,7 +112,7 @@ class StateDirectory:
         To get there others may pass through the state directory, but still neither list it nor read anything else.
         """
         folder = os.path.dirname(self._file(name))
-        with self._explain_errors():
+        with self.explain_errors():
             os.chmod(self.path, 0o711)  # noqa: S103 - see above
             os.makedirs(folder, exist_ok=True)
             os.chmod(folder, 0o755)  # noqa: S103 - likewise
@@ -123,7 +130,8 @@ class StateDirectory:
         return os.path.join(self.path, name)
 
     @contextlib.contextmanager
-    def _explain_errors(self) -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
+        """Turn an OSError of a write below this directory into a StateError that says what to do."""
         try:
             yield
         except OSError as error:
@@ -162,7 +170,7 @@ class StateDirectory:
         """Move an unusable file out of the way, where its owner finds it, and return {}. Raises StateError."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
         aside = f"{name}.corrupt-{stamp}"
-        with contextlib.suppress(FileNotFoundError), self._explain_errors():
+        with contextlib.suppress(FileNotFoundError), self.explain_errors():
             os.replace(self._file(name), self._file(aside))
             self.notices.append(f"{self._file(name)} was unreadable ({why}): moved to {aside}, starting afresh")
             self._drop_oldest_corrupt_files()
@@ -174,29 +182,7 @@ class StateDirectory:
             os.unlink(self._file(name))
 
     def _write(self, name: str, text: str, mode: int = 0o600) -> None:
-        """Replace a file so that after a crash it holds either the old text or the new one."""
-        folder, base = os.path.split(self._file(name))
-        temporary = os.path.join(folder, f".{base}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            os.replace(temporary, self._file(name))
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        self._sync(folder)
-
-    def _sync(self, folder: str) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(self._file(name), text.encode(), mode)
 
     def _plan_append(self, name: str, lines: Sequence[str]) -> dict[str, Any]:
         path = self._file(name)
@@ -226,7 +212,7 @@ class StateDirectory:
         for name, text in journal["files"].items():
             self._write(name, text)
         os.unlink(self._file(_JOURNAL))
-        self._sync(self.path)
+        sync_directory(self.path)
 
     def _append(self, name: str, offset: int, text: str) -> None:
         """Write the text at the offset where the log ended when the change was planned."""

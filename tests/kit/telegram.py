@@ -17,11 +17,16 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.kit.multipart import parse_form, read_png_size
 from tests.kit.telegram_html import MarkupError, strip_markup
 
 TOKEN = "123456789:AAFakeTokenForTestsOnly-0123456789abcde"
 CHAT_ID = -1001234567890
 TEXT_LIMIT_UTF16_UNITS = 4096
+# core.telegram.org/bots/api#sendphoto: at most 10 MB, width and height together 10000, one at most 20 times the other.
+PHOTO_LIMIT_BYTES = 10_000_000
+PHOTO_LIMIT_PIXELS = 10_000
+PHOTO_LIMIT_RATIO = 20
 WELL_FORMED_TOKEN = re.compile(r"[1-9]\d*:[A-Za-z0-9_-]+")
 # The Bot API turns control characters other than the line feed into spaces and drops carriage returns.
 CONTROL_CHARACTERS = {code: " " for code in range(32) if code != 10} | {13: None}
@@ -50,6 +55,7 @@ class Request:
     body: bytes
     parameters: dict[str, Any]
     received_at: float
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Message:
     text: str
     received_at: float
     request: Request
+    photo: bytes = b""
 
 
 class Refusal(Exception):
@@ -231,7 +238,12 @@ class FakeTelegram:
             raise Refusal(401, "Unauthorized")
 
     def _call(self, request: Request) -> Any:
-        methods = {"getme": self._get_me, "sendmessage": self._send_message, "getupdates": self._get_updates}
+        methods = {
+            "getme": self._get_me,
+            "sendmessage": self._send_message,
+            "sendphoto": self._send_photo,
+            "getupdates": self._get_updates,
+        }
         method = methods.get(request.method.lower())
         if method is None:
             raise Refusal(404, "Not Found: method not found")
@@ -253,10 +265,19 @@ class FakeTelegram:
         return [update for update in self.updates if update["update_id"] >= offset]
 
     def _send_message(self, request: Request) -> dict[str, Any]:
-        text = _shown_text(request.parameters)
+        return self._accept(request, _shown_text(request.parameters), b"")
+
+    def _send_photo(self, request: Request) -> dict[str, Any]:
+        photo = request.files.get("photo")
+        if photo is None:
+            raise Refusal(400, "Bad Request: there is no photo in the request")
+        _check_photo(photo)
+        return self._accept(request, "", photo)
+
+    def _accept(self, request: Request, text: str, photo: bytes) -> dict[str, Any]:
         chat_id = self._find_chat(str(request.parameters.get("chat_id", "")))
         thread_id = self._find_thread(str(request.parameters.get("message_thread_id") or ""))
-        message = Message(len(self.messages) + 1, chat_id, thread_id, text, request.received_at, request)
+        message = Message(len(self.messages) + 1, chat_id, thread_id, text, request.received_at, request, photo)
         self.messages.append(message)
         self._changed.notify_all()
         return _message_json(message, self._bot())
@@ -298,6 +319,18 @@ def _shown_text(parameters: dict[str, Any]) -> str:
     return text
 
 
+def _check_photo(photo: bytes) -> None:
+    if not photo:
+        raise Refusal(400, "Bad Request: file must be non-empty")
+    if len(photo) > PHOTO_LIMIT_BYTES:
+        raise Refusal(400, f"Bad Request: file of size {len(photo)} bytes is too big for a photo")
+    size = read_png_size(photo)
+    if size is None:
+        raise Refusal(400, "Bad Request: IMAGE_PROCESS_FAILED")
+    if sum(size) > PHOTO_LIMIT_PIXELS or max(size) > PHOTO_LIMIT_RATIO * min(size):
+        raise Refusal(400, "Bad Request: PHOTO_INVALID_DIMENSIONS")
+
+
 def _parse(raw: str, parse_mode: str) -> str:
     if not parse_mode:
         return raw
@@ -315,6 +348,11 @@ def _message_json(message: Message, bot: dict[str, Any]) -> dict[str, Any]:
     chat = {"id": message.chat_id, "type": kind} | ({"first_name": "Op"} if private else {"title": "Operators"})
     content = {"message_id": message.message_id, "from": bot, "chat": chat, "date": int(message.received_at)}
     thread = {} if message.thread_id is None else {"message_thread_id": message.thread_id, "is_topic_message": True}
+    if message.photo:
+        width, height = read_png_size(message.photo) or (0, 0)
+        names = {"file_id": f"photo-{message.message_id}", "file_unique_id": str(message.message_id)}
+        size = names | {"width": width, "height": height, "file_size": len(message.photo)}
+        return content | thread | {"photo": [size]}
     return content | thread | {"text": message.text}
 
 
@@ -399,9 +437,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         parameters: dict[str, Any] = dict(parse_qsl(url.query, keep_blank_values=True))
-        parameters |= _body_parameters(body, self.headers.get_content_type())
+        content_type = self.headers.get_content_type()
+        files: dict[str, bytes] = {}
+        if content_type == "multipart/form-data":
+            fields, files = parse_form(body, self.headers["Content-Type"])
+            parameters |= fields
+        parameters |= _body_parameters(body, content_type)
         method = url.path.rpartition("/")[2]
-        return Request(self.command, self.path, method, dict(self.headers.items()), body, parameters, time.time())
+        headers = dict(self.headers.items())
+        return Request(self.command, self.path, method, headers, body, parameters, time.time(), files)
 
 
 def _body_parameters(body: bytes, content_type: str) -> dict[str, Any]:

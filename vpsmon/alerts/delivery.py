@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.alerts.message import Line, join_lines, render_alert
+from vpsmon.alerts.line import Line, join_lines
+from vpsmon.alerts.message import render_alert
 from vpsmon.alerts.outbox import FILE, list_entries, take_out
 from vpsmon.alerts.telegram import (
     ChatMoved,
@@ -19,7 +20,9 @@ from vpsmon.alerts.telegram import (
     Refused,
     TryLater,
     send_message,
+    send_photo,
 )
+from vpsmon.folder import REPORTS, Folder
 from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.state import StateDirectory
@@ -29,6 +32,8 @@ _LONGEST_WAIT_SECONDS = 10.0
 _MOST_SENT_IN_A_PASS = 20
 # With markup, without it, and once more where the chat has moved.
 _MOST_TRIES_OF_A_PART = 3
+# The lines of a text, or the name of a picture in the folder of the reports.
+Part = list[Line] | str
 
 
 class Delivery:
@@ -67,24 +72,30 @@ class Delivery:
         return not 0 < not_before - self._host.wall_seconds() <= 3600
 
     def _send(self, entry: dict[str, Any], outbox: dict[str, Any]) -> None:
-        notices = [Notice(*notice) for notice in entry["notices"]]
-        parts = render_alert(entry["host"], entry["wall_seconds"], entry["id"], notices)
+        parts = _list_parts(entry)
         for index in range(entry["parts_sent"], len(parts)):
             self._send_part(parts[index], _current_chat(outbox, self._destination))
             if index + 1 < len(parts):
                 self._note_part(entry, index + 1)
 
-    def _send_part(self, lines: list[Line], destination: Destination) -> None:
+    def _send_part(self, part: Part, destination: Destination) -> None:
         as_html = True
         for _ in range(_MOST_TRIES_OF_A_PART):
             try:
-                return send_message(self._host, destination, join_lines(lines, as_html), as_html)
+                return self._try_part(part, destination, as_html)
             except MarkupRejected:
                 as_html = False
             except ChatMoved as moved:
                 self._remember_chat(moved.chat_id)
                 destination = destination._replace(chat_id=moved.chat_id)
         raise Refused("Telegram takes the message neither with markup nor without")
+
+    def _try_part(self, part: Part, destination: Destination, as_html: bool) -> None:
+        if not isinstance(part, str):
+            return send_message(self._host, destination, join_lines(part, as_html), as_html)
+        picture = Folder(self._state, REPORTS).read(part)
+        # One that its owner has deleted meanwhile is not missed.
+        return send_photo(self._host, destination, part, picture) if picture else None
 
     def _wait(self, error: TryLater, waiting_count: int) -> bool:
         """Wait as Telegram asks when it is short, else leave it to a later pass; return whether to go on."""
@@ -104,7 +115,8 @@ class Delivery:
         """A permanent refusal is said once; the alert stays in alert_history.log."""
         known = self._state.load(FILE).get("refusal")
         if not isinstance(known, dict) or known.get("reason") != reason:
-            say("error", f"{reason}. The alert is kept in alert_history.log")
+            where = "report is kept in .alerts/reports/" if entry.get("lines") else "alert is kept in alert_history.log"
+            say("error", f"{reason}. The {where}")
         self._take_out(entry, refusal={"reason": reason, "wall_seconds": self._host.wall_seconds()})
 
     def _take_out(self, sent: dict[str, Any], **changes: Any) -> None:
@@ -128,6 +140,15 @@ class Delivery:
             outbox = self._state.load(FILE)
             moved = {"from": self._destination.chat_id, "to": chat_id}
             self._state.commit({FILE: {**outbox, "moved_chat": moved}})
+
+
+def _list_parts(entry: dict[str, Any]) -> list[Part]:
+    """Return the messages that an entry becomes: those of its notices, or a report and its chart."""
+    if entry.get("lines"):
+        photo = entry.get("photo")
+        return [[Line(*line) for line in entry["lines"]], *([str(photo)] if photo else [])]
+    notices = [Notice(*notice) for notice in entry["notices"]]
+    return list(render_alert(entry["host"], entry["wall_seconds"], entry["id"], notices))
 
 
 def _current_chat(outbox: dict[str, Any], destination: Destination) -> Destination:

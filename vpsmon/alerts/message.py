@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from vpsmon.alerts.incidents import Notice, sort_by_gravity
+from vpsmon.alerts.line import LONGEST_MESSAGE, Line, measure
 from vpsmon.text import clean, format_local
 
-# Bot API, sendMessage: 1-4096 characters after entities parsing. Counted in UTF-16 units, which is never less.
-LONGEST_MESSAGE = 4096
 # A single notice longer than this is cut: no reader needs more, and a part must hold at least one line.
 _LONGEST_NOTICE = 1500
 _MARKS = {"critical": "🔴 CRITICAL", "warning": "🟠 WARNING", "info": "🔵 INFO"}
 _END_MARK = "✅ OVER"
-
-
-class Line(NamedTuple):
-    """A line in Telegram's HTML, and the same without markup for when that is refused."""
-
-    html: str
-    plain: str
 
 
 def render_alert(host_name: str, wall_seconds: float, identity: str, notices: Sequence[Notice]) -> list[list[Line]]:
@@ -32,11 +23,6 @@ def render_alert(host_name: str, wall_seconds: float, identity: str, notices: Se
         lines += _render_notice(notice)
     lines.append(Line(f"<i>id {_escape(identity)}</i>", f"id {identity}"))
     return _split(lines)
-
-
-def join_lines(lines: Sequence[Line], as_html: bool) -> str:
-    """Return the text of one part."""
-    return "\n".join(line.html if as_html else line.plain for line in lines)
 
 
 def _render_notice(notice: Notice) -> list[Line]:
@@ -61,7 +47,7 @@ def _split(lines: Sequence[Line]) -> list[list[Line]]:
     parts: list[list[Line]] = []
     room = 0
     for line in lines:
-        size = len(line.html.encode("utf-16-le")) // 2 + 1
+        size = measure([line])
         if size > room:
             parts.append([])
             room = LONGEST_MESSAGE

@@ -1,4 +1,4 @@
-"""Alerts on their way: outbox.json, written before the first attempt to send. Pure; delivery.py sends."""
+"""Alerts and reports on their way: outbox.json, written before the first attempt to send. Pure; delivery.py sends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
+from vpsmon.alerts.line import Line
 
 FILE = "outbox.json"
 # A week of the noisiest machine; beyond that the oldest entries that are not critical go first.
@@ -31,6 +32,22 @@ def add_entry(
     return {**outbox, "entries": _bound([*entries, entry])}
 
 
+def add_report(
+    outbox: dict[str, Any], host_name: str, now_seconds: float, identity: str, lines: Sequence[Line], photo: str
+) -> dict[str, Any]:
+    """Return the outbox with a report in it: a text that is written already, and the name of its chart, or ""."""
+    entry = {
+        "id": identity,
+        "wall_seconds": now_seconds,
+        "host": host_name,
+        "notices": [],
+        "parts_sent": 0,
+        "lines": [list(line) for line in lines],
+        "photo": photo,
+    }
+    return {**outbox, "entries": _bound([*list_entries(outbox), entry])}
+
+
 def take_out(entries: list[dict[str, Any]], identity: str, notice_count: int) -> list[dict[str, Any]]:
     """Return the entries without the first notices of one; what was added to it meanwhile stays, as a new message."""
     kept = []
@@ -51,6 +68,7 @@ def list_entries(outbox: dict[str, Any]) -> list[dict[str, Any]]:
 def _is_entry(entry: Any) -> bool:
     try:
         [Notice(*notice) for notice in entry["notices"]]
+        [Line(*line) for line in entry.get("lines", [])]
         float(entry["wall_seconds"])
         return isinstance(entry["id"], str) and isinstance(entry["host"], str) and isinstance(entry["parts_sent"], int)
     except (TypeError, KeyError, ValueError):

@@ -6,6 +6,7 @@ Source: core.telegram.org/bots/api and the tdlib/telegram-bot-api server.
 from __future__ import annotations
 
 import json
+import os
 import urllib.parse
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from vpsmon.settings import Settings
 from vpsmon.text import clean, redact
 
 _TIMEOUT_SECONDS = 10.0
+_UPLOAD_TIMEOUT_SECONDS = 30.0
 _DEFAULT_RETRY_SECONDS = 30.0
 _REMEDIES = {
     401: "TELEGRAM_BOT_TOKEN is wrong or was revoked; ask @BotFather for the token",
@@ -90,13 +92,37 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
     _check_reply(_call(host, destination, "sendMessage", payload))
 
 
+def send_photo(host: Host, destination: Destination, name: str, picture: bytes) -> None:
+    """Send a picture in a file of this name. Raises Refused, TryLater or ChatMoved when it did not arrive.
+
+    multipart/form-data as in RFC 7578; core.telegram.org/bots/api#sending-files.
+    """
+    fields = {"chat_id": destination.chat_id, "message_thread_id": destination.thread_id}
+    # Random, so that it is not in the picture.
+    boundary = os.urandom(16).hex()
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in fields.items()
+        if value
+    ]
+    head = f'Content-Disposition: form-data; name="photo"; filename="{name}"\r\nContent-Type: image/png'
+    start = "".join([*parts, f"--{boundary}\r\n{head}\r\n\r\n"]).encode()
+    body = b"".join([start, picture, f"\r\n--{boundary}--\r\n".encode()])
+    content_type = f"multipart/form-data; boundary={boundary}"
+    _check_reply(_post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS))
+
+
 def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> HttpReply:
+    return _post(host, destination, method, json.dumps(payload).encode(), "application/json", _TIMEOUT_SECONDS)
+
+
+def _post(
+    host: Host, destination: Destination, method: str, body: bytes, content_type: str, timeout_seconds: float
+) -> HttpReply:
     token = urllib.parse.quote(destination.token, safe=":")
     url = f"{destination.api_base}/bot{token}/{method}"
-    body = json.dumps(payload).encode()
     try:
-        headers = {"Content-Type": "application/json"}
-        return host.request("POST", url, body, headers, _TIMEOUT_SECONDS, through_proxy=True)
+        return host.request("POST", url, body, {"Content-Type": content_type}, timeout_seconds, through_proxy=True)
     except ReadError as error:
         raise TryLater(f"Telegram cannot be reached: {error}") from None
 

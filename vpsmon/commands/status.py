@@ -15,6 +15,7 @@ from vpsmon.config import Config
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
 from vpsmon.log import say
+from vpsmon.mail_spool import open_spool
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.output import print_text
 from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
@@ -54,6 +55,9 @@ def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterat
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
     yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
     yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
+    waiting = open_spool(state).list()
+    if waiting:
+        yield "e-mail", f"{len(waiting)} report(s) wait for the mail server to take them"
     yield "history", f"{config.state_directory}/alert_history.log"
 
 

@@ -1,0 +1,125 @@
+"""Reads everything that a report tells, once; whatever cannot be read stands there with the reason instead.
+
+The checks are read and judged as in a pass. Nothing is remembered and nobody is told: the next pass sees what it would
+have seen without the report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from vpsmon.attempts import Attempt, attempt, judge_attempt
+from vpsmon.checks import load_checks
+from vpsmon.config import Config
+from vpsmon.container_names import excuse_stopped, name_containers
+from vpsmon.findings import Finding, NotApplicable, ReadError
+from vpsmon.history import open_history
+from vpsmon.host import Host
+from vpsmon.leads import read_lead_count
+from vpsmon.memories import FILE as MEMORIES_FILE
+from vpsmon.memories import Memories
+from vpsmon.n8n_day import read_executions_of_day, read_workflows
+from vpsmon.passes import HISTORY_LOG, RECOVERY_FILE, find_stopped_names
+from vpsmon.proc import read_boot_id, read_counters
+from vpsmon.recovery.engine.status import list_emergencies
+from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
+from vpsmon.report.facts import Facts, Unread
+from vpsmon.report.logs import LogLine, parse_log, read_log
+from vpsmon.report.timeline import DAY_SECONDS, Placed, place
+from vpsmon.samples import CONTAINERS, MACHINE
+from vpsmon.side_by_side import attempt_side_by_side
+from vpsmon.state import StateDirectory, StateError
+
+_TWO_DAYS_SECONDS = 2.0 * DAY_SECONDS
+_Answer = TypeVar("_Answer")
+
+
+def gather(host: Host, config: Config, state: StateDirectory) -> Facts:
+    """Return what a report tells of this machine, now and over the last two days."""
+    settings = config.settings
+    open_history(host, state.path)
+    attempts, findings = _look(host, config, state)
+    return Facts(
+        host.name,
+        host.wall_seconds(),
+        host.monotonic_seconds(),
+        findings,
+        {_name(each): each.reading for each in attempts if each.reading is not None},
+        _try(lambda: _read_samples(host, state, MACHINE)),
+        _try(lambda: _read_samples(host, state, CONTAINERS)),
+        _try(lambda: _read_lines(host, state, HISTORY_LOG)),
+        _try(lambda: _read_lines(host, state, RECOVERY_LOG)),
+        _try(lambda: list_emergencies(state.load(RECOVERY_FILE))),
+        _try(lambda: _read_oom_kills(host)),
+        _try(lambda: read_workflows(host, settings)),
+        _try(lambda: read_executions_of_day(host, settings)),
+        _try(lambda: read_lead_count(host, settings)),
+    )
+
+
+def _name(attempt: Attempt) -> str:
+    return attempt.check.__name__.rpartition(".")[2]
+
+
+def _try(read: Callable[[], _Answer]) -> _Answer | Unread:
+    try:
+        return read()
+    except NotApplicable as absence:
+        return Unread(str(absence), False)
+    except (ReadError, StateError) as error:
+        return Unread(str(error), True)
+    except Exception as error:
+        # One answer that nobody foresaw must not cost the others.
+        return Unread(f"unexpected {type(error).__name__}: please report this", True)
+
+
+def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attempt], list[Finding]]:
+    """Return the readings of all checks, and their rows as a pass would show them."""
+    settings = config.settings
+    try:
+        with state.lock():
+            memories = Memories(host, state.load(MEMORIES_FILE), with_alerts=False)
+            stopped_names = find_stopped_names(state, memories)
+    except StateError:
+        # Saving the report says what is wrong with the state; what can be read without it is read.
+        memories, stopped_names = Memories(host, {}, with_alerts=False), set()
+    on_the_way = attempt_side_by_side(load_checks("stack"), host, settings, memories.recall)
+    kernel = [attempt(check, host, settings, memories.recall(check)) for check in load_checks("kernel")]
+    attempts = [*kernel, *on_the_way.collect()]
+    outcomes = [judge_attempt(each, settings, memories.recall(each.check)) for each in attempts]
+    findings = [finding for outcome in outcomes for finding in outcome.findings]
+    named = name_containers(findings, memories.recall_container_names())
+    return attempts, excuse_stopped(named, stopped_names)
+
+
+def _read_samples(host: Host, state: StateDirectory, kind: str) -> list[Placed]:
+    history = open_history(host, state.path)
+    with _explain_errors(os.path.join(state.path, f"history_{kind}_*.log")):
+        samples = [*history.read_all(kind, "minutes"), *history.read_all(kind, "passes")]
+    placed = place(samples, read_boot_id(host), host.monotonic_seconds(), host.wall_seconds())
+    return [each for each in placed if each.age_seconds < _TWO_DAYS_SECONDS]
+
+
+def _read_lines(host: Host, state: StateDirectory, name: str) -> list[LogLine]:
+    path = os.path.join(state.path, name)
+    with _explain_errors(path):
+        text = read_log(host, path)
+    return parse_log(text, host.wall_seconds(), _TWO_DAYS_SECONDS)
+
+
+@contextlib.contextmanager
+def _explain_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_oom_kills(host: Host) -> int:
+    counter = read_counters(host, "vmstat").get("oom_kill")
+    if counter is None:
+        raise NotApplicable("this kernel does not count OOM kills (Linux 4.13 does)")
+    return counter

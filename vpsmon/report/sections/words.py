@@ -1,0 +1,71 @@
+"""Words that several parts of a report use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vpsmon.report.facts import Unread
+from vpsmon.report.model import Report, Row
+from vpsmon.report.timeline import DAY_SECONDS, SLOT_SECONDS
+from vpsmon.text import format_duration
+
+MEGABYTE = 1024 * 1024
+
+
+ABSENT = "not here"
+UNREADABLE = "cannot be read"
+
+
+def explain(label: str, unread: Unread) -> Row:
+    """Return the row of something that has no answer, with the reason."""
+    if unread.is_fault:
+        return Row(label, UNREADABLE, unread.reason, "unknown")
+    return Row(label, ABSENT, unread.reason, "skipped")
+
+
+def join_alike(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, those without an answer for the same reason as one, last: `not here  Redis, WhatsApp`."""
+    alike: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.text in (ABSENT, UNREADABLE):
+            # What follows names the key of each service.
+            alike.setdefault((row.text, row.detail.partition("; ")[0]), []).append(row)
+    groups = {key: several for key, several in alike.items() if len(several) > 1}
+    joined = {id(row) for several in groups.values() for row in several}
+    return [
+        *(row for row in rows if id(row) not in joined),
+        *(
+            Row(text, ", ".join(row.label for row in several), reason, several[0].status)
+            for (text, reason), several in groups.items()
+        ),
+    ]
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """Return `1 warning`, `2 warnings`, `12,345 keys`."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def show_clock(wall_seconds: float, age_seconds: float) -> str:
+    """Return when that was on the owner's clock: `03:40`."""
+    return time.strftime("%H:%M", time.localtime(wall_seconds - age_seconds))
+
+
+def describe_head(report: Report) -> str:
+    """Return for how long the machine is up, and for how much of the day it was watched."""
+    watched = f"watched {format_duration(report.watched_seconds)} of the last 24 h"
+    if report.watched_seconds >= DAY_SECONDS - SLOT_SECONDS:
+        watched = "watched all of the last 24 h"
+    elif not report.watched_seconds:
+        watched = "nothing watched in the last 24 h"
+    return f"up {format_duration(report.boot_age_seconds)}, {watched}"
+
+
+def describe_status(report: Report) -> str:
+    """Return how many things are wrong now, or that none is."""
+    statuses = [row.status for row in report.attention]
+    parts = [f"{statuses.count('critical')} critical"] if "critical" in statuses else []
+    parts += [count(statuses.count("warning"), "warning")] if "warning" in statuses else []
+    parts += [f"{statuses.count('unknown')} not readable"] if "unknown" in statuses else []
+    return ", ".join(parts) or "all is well"
