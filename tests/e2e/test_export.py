@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.command import Workdir, vpsmon_path
 from tests.kit.prometheus import check
+from tests.kit.telegram import FakeTelegram
 from vpsmon.metrics import parse_samples
 
 NOWHERE = {"DOCKER_HOST": "unix:///nowhere.sock"}
@@ -38,6 +39,24 @@ def test_others_can_read_the_metrics_and_nothing_else(workdir: Workdir) -> None:
     others = [path for path in state.iterdir() if path.is_file()]
     assert others
     assert {mode_of(path) for path in others} == {0o600}
+
+
+def test_an_export_tells_nobody_and_hides_nothing_from_the_monitor(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(
+        TELEGRAM_BOT_TOKEN=telegram.token,
+        TELEGRAM_CHAT_ID=str(telegram.chat_id),
+        TELEGRAM_API_BASE=telegram.url,
+        MEMORY_CRITICAL_MB=100_000_000,
+    )
+    assert workdir.run("export").returncode == 0
+    assert telegram.messages == []
+    text = metrics_of(workdir).read_text()
+    assert parse_samples(text, "alerts_total") == {("critical",): 0, ("warning",): 0, ("info",): 0}
+    assert parse_samples(text, "vpsmon_check_severity")["memory_available",] == 2
+    assert workdir.run("monitor", "--once").returncode == 0
+    assert "memory_available" in telegram.messages[0].text
+    assert workdir.run("export").returncode == 0
+    assert parse_samples(metrics_of(workdir).read_text(), "alerts_total")["critical",] == 1
 
 
 def test_stdout_prints_the_metrics_and_leaves_the_file_alone(workdir: Workdir) -> None:

@@ -75,6 +75,12 @@ CASES: dict[str, tuple[str, str, Series, Series]] = {
         {"swap_used_bytes": constant(91 * MEGABYTE), "swap_total_bytes": constant(100 * MEGABYTE)},
         {"swap_used_bytes": constant(0), "swap_total_bytes": constant(0)},
     ),
+    "no swap is not used up": (
+        "VpsmonSwap",
+        "critical",
+        {"swap_used_bytes": constant(99 * MEGABYTE), "swap_total_bytes": constant(100 * MEGABYTE)},
+        {"swap_used_bytes": constant(0), "swap_total_bytes": constant(0)},
+    ),
     "much swap": (
         "VpsmonSwap",
         "critical",
