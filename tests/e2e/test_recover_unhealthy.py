@@ -133,6 +133,23 @@ def test_one_that_somebody_stops_at_the_last_moment_is_not_started_by_a_restart(
     assert telegram.messages == []
 
 
+def test_a_dry_run_spends_the_budget_of_an_hour_as_the_run_does(
+    engine: DockerEngine, tmp_path: Path, telegram: FakeTelegram
+) -> None:
+    bench = Bench(tmp_path, telegram=telegram, UNHEALTHY_AFTER_SEC=1, RECOVERY_MAX_ACTIONS_PER_HOUR=1)
+    with sick_container(engine, "one", WELL_AFTER_RESTART), sick_container(engine, "two"):
+        bench.run("unhealthy")
+        bench.offset += 10
+        result = bench.run_as_planned(engine, "unhealthy")
+        assert [(each.name, each.verdict) for each in result.decisions] == [("one", "act"), ("two", "budget")]
+        for _ in range(3):
+            bench.offset += 300
+            bench.run("unhealthy")
+    texts = [message.text for message in telegram.messages]
+    assert len(texts) == 1, "told once"
+    assert "There were 1 repairs in the last hour (RECOVERY_MAX_ACTIONS_PER_HOUR)" in texts[0]
+
+
 def test_switched_off_it_says_what_it_would_do(engine: DockerEngine, tmp_path: Path) -> None:
     bench = Bench(tmp_path, UNHEALTHY_AFTER_SEC=1, ENABLE_AUTO_RECOVERY=False)
     with sick_container(engine, "n8n"):

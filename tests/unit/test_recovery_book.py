@@ -71,6 +71,8 @@ def test_the_pause_doubles_with_each_attempt() -> None:
     [
         {"changes": [{"id": 1}]},
         {"changes": 7},
+        {"changes": [{**change()._asdict(), "since_seconds": float("nan")}]},
+        {"changes": [{**change()._asdict(), "undo": ["rm", "abc", "leaky"]}]},
         {"actions": ["x"]},
         {"incidents": {"a/b": {}}},
         {"incidents": []},
