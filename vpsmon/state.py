@@ -33,6 +33,26 @@ class StateError(Exception):
     """The state directory cannot be used; the text says which file, why, and what to do."""
 
 
+def open_private(path: str, flags: int) -> int:
+    """Open a file of the state directory, made where it is missing, and return its descriptor. Raises OSError.
+
+    Root, working by hand, leaves it to the owner of the directory: the service is not root, and has to go on with it.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # A file with a second name may be one of root's own that somebody linked here.
+    if os.geteuid() == 0 and os.fstat(descriptor).st_nlink == 1:
+        leave_to_owner(path)
+    return descriptor
+
+
+def leave_to_owner(path: str) -> None:
+    """Give what root has made to the owner of the folder that it is in. Raises OSError."""
+    if os.geteuid() == 0:
+        folder, made = os.stat(os.path.dirname(path)), os.lstat(path)
+        if made.st_uid == 0 != folder.st_uid:
+            os.lchown(path, folder.st_uid, folder.st_gid)
+
+
 class StateDirectory:
     """The files of one installation. Use `lock()` around everything that reads and then writes."""
 
@@ -71,7 +91,7 @@ class StateDirectory:
     def _hold(self, name: str, timeout_seconds: float) -> Iterator[None]:
         with self.explain_errors():
             self._prepare()
-            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_private(self._file(name), os.O_RDWR)
         try:
             self._wait_for_lock(descriptor, name, timeout_seconds)
             yield
@@ -115,6 +135,7 @@ class StateDirectory:
         with self.explain_errors():
             os.chmod(self.path, 0o711)  # noqa: S103 - see above
             os.makedirs(folder, exist_ok=True)
+            leave_to_owner(folder)
             os.chmod(folder, 0o755)  # noqa: S103 - likewise
             if not self._holds(name, text):
                 self._write(name, text, 0o644)
@@ -216,8 +237,7 @@ class StateDirectory:
 
     def _append(self, name: str, offset: int, text: str) -> None:
         """Write the text at the offset where the log ended when the change was planned."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(self._file(name), flags, 0o600), "wb") as file:
+        with open(open_private(self._file(name), os.O_WRONLY), "wb") as file:
             # Never beyond the end: the owner may have emptied the log meanwhile.
             file.seek(min(offset, os.fstat(file.fileno()).st_size))
             file.write(text.encode("utf-8", "replace"))
