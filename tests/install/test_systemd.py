@@ -175,14 +175,15 @@ def test_a_frozen_monitor_is_restarted(machine: Machine) -> None:
 def test_a_critical_pass_is_told_and_starts_recovery_without_any_privilege(machine: Machine, bot: FakeTelegram) -> None:
     machine.read("cp -p /opt/vpsmon/monitor.conf /tmp/before && systemctl stop vps-auto-recovery.timer")
     runs = journal(machine, "vps-auto-recovery.service").count("nothing to do")
-    machine.read("echo MEMORY_CRITICAL_MB=100000000 >> /opt/vpsmon/monitor.conf && systemctl reload vps-monitor")
+    limits = "DISK_WARNING_PCT=0\\nDISK_CRITICAL_PCT=0\\n"
+    machine.read(f"printf '{limits}' >> /opt/vpsmon/monitor.conf && systemctl reload vps-monitor")
     wait_until(
         lambda: journal(machine, "vps-auto-recovery.service").count("nothing to do") > runs, 60, "a recovery has run"
     )
     assert "critical: starting vps-auto-recovery.service" in journal(machine, "vps-monitor")
     assert machine.read(f"stat -c %U {STATE}/recovery_request") == "vpsmon"
-    told = "CRITICAL memory_available"
-    wait_until(lambda: any(told in message.text for message in bot.messages), 60, "the alert has arrived")
+    told = "CRITICAL disk_usage /"
+    wait_until(lambda: any(told in each.text for each in bot.messages), 60, "the alert has arrived")
     machine.read("cat /tmp/before > /opt/vpsmon/monitor.conf && systemctl reload vps-monitor")
     machine.read("systemctl start vps-auto-recovery.timer")
 

@@ -15,7 +15,7 @@ from glob import glob
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
 from vpsmon.installation import systemctl
-from vpsmon.installation.account import allow_docker, find_user, make_user
+from vpsmon.installation.account import allow_docker, allow_journal, find_user, make_user
 from vpsmon.installation.completion import make_completions
 from vpsmon.installation.files import OwnFile, describe_change, is_marked, remove, require_ours, write
 from vpsmon.installation.manual import make_manual
@@ -59,6 +59,7 @@ def require_installable(host: Host, places: Places, units: Sequence[OwnFile]) ->
     if not systemctl.is_running():
         raise InstallError("systemd does not run this machine: start `vpsmon monitor` by what does, as any user")
     require_fit(places)
+    require_own_folder(places.state)
     find_user()
     for file in (*units, *plan_tools(places)):
         require_ours(file)
@@ -72,12 +73,19 @@ def prepare_account(host: Host, places: Places, tell: Tell) -> None:
     os.makedirs(places.prefix, 0o755, exist_ok=True)
     user = make_user(host, places.prefix)
     group = allow_docker(host)
+    allow_journal(host)
     tell(f"user {USER}, " + (f"in group {group}" if group else "without Docker: install again when Docker is there"))
     os.makedirs(os.path.dirname(places.config), exist_ok=True)
     made = make_settings_file(places.config, user.pw_uid, user.pw_gid)
     tell(f"{places.config} {'made' if made else 'kept'}")
     os.makedirs(places.state, 0o700, exist_ok=True)
     _give(places.state, user.pw_uid, user.pw_gid)
+
+
+def require_own_folder(folder: str) -> None:
+    """Raise InstallError where the state directory is one that others use: it is given to the user of the services."""
+    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(os.path.join(folder, "lock")):
+        raise InstallError(f"{folder} holds files of others: give vpsmon a folder of its own with STATE_DIR")
 
 
 def _give(folder: str, user_id: int, group_id: int) -> None:
@@ -98,14 +106,18 @@ def write_files(places: Places, units: Sequence[OwnFile], tell: Tell) -> set[str
     return written
 
 
-def start_units(host: Host, units: Sequence[OwnFile], written: set[str], tell: Tell) -> None:
-    """Have systemd run the units as they are now. Raises ReadError, InstallError."""
+def start_units(host: Host, units: Sequence[OwnFile], known: set[str], written: set[str], tell: Tell) -> None:
+    """Have systemd run the units as they are now. Raises ReadError, InstallError.
+
+    `known` are the paths of the units that were there before, `written` those of what is new or has changed.
+    """
     started = [name_of(unit) for unit in units if is_started(unit)]
     # The monitor is the last to be enabled: where it is, an earlier install was finished, and its owner knew better.
     names = [*(name for name in started if name != MONITOR), MONITOR]
     states = {state.name: state for state in systemctl.read_states(host, names)}
     was_finished = states[MONITOR].enabled == "enabled"
-    off = [name for name in names if was_finished and states[name].enabled == "disabled"]
+    may_be_off = known if was_finished else set()
+    off = [name for name in names if f"{UNIT_FOLDER}/{name}" in may_be_off and states[name].enabled == "disabled"]
     on = [name for name in names if name not in off]
     _drop_stale_units(host, units)
     systemctl.call(host, "daemon-reload")
