@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from vpsmon.forecast import Point, Series
 from vpsmon.host import Host
+from vpsmon.private_file import open_private
 from vpsmon.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
-from vpsmon.state import open_private
 
 _BOOT_CHARACTERS = 8
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vpsmon.private_file import leave_to_owner, open_private
 from vpsmon.replace import replace_file, sync_directory
 from vpsmon.text import clean
 
@@ -31,26 +32,6 @@ _KEPT_CORRUPT_FILES = 10
 
 class StateError(Exception):
     """The state directory cannot be used; the text says which file, why, and what to do."""
-
-
-def open_private(path: str, flags: int) -> int:
-    """Open a file of the state directory, made where it is missing, and return its descriptor. Raises OSError.
-
-    Root, working by hand, leaves it to the owner of the directory: the service is not root, and has to go on with it.
-    """
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    # A file with a second name may be one of root's own that somebody linked here.
-    if os.geteuid() == 0 and os.fstat(descriptor).st_nlink == 1:
-        leave_to_owner(path)
-    return descriptor
-
-
-def leave_to_owner(path: str) -> None:
-    """Give what root has made to the owner of the folder that it is in. Raises OSError."""
-    if os.geteuid() == 0:
-        folder, made = os.stat(os.path.dirname(path)), os.lstat(path)
-        if made.st_uid == 0 != folder.st_uid:
-            os.lchown(path, folder.st_uid, folder.st_gid)
 
 
 class StateDirectory:

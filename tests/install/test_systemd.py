@@ -190,7 +190,7 @@ def test_a_critical_pass_is_told_and_starts_recovery_without_any_privilege(machi
 
 def test_root_by_hand_leaves_nothing_that_the_services_cannot_write(machine: Machine) -> None:
     machine.read(f"systemctl stop vps-monitor vps-auto-recovery.timer; find {STATE} -mindepth 1 -delete")
-    for command in ("monitor --once", "recover", "export", "selftest"):
+    for command in ("monitor --once", "recover", "export", "report", "selftest"):
         machine.shell(f"cd / && vpsmon {command}")
     assert machine.read(f"ls -A {STATE}").splitlines()
     assert machine.read(f"find {STATE} ! -user vpsmon -o ! -group vpsmon") == ""
@@ -263,6 +263,8 @@ def test_an_upgrade_that_fails_leaves_the_old_version_running(machine: Machine) 
 def test_an_upgrade_replaces_the_old_version(machine: Machine) -> None:
     """Simulated by giving the present one another name: what a finished upgrade leaves must be the new one alone."""
     machine.read("cd /opt/vpsmon && cp -r $(readlink venv) venv-of-before && ln -sfn venv-of-before venv")
+    # A unit that the old version did not have.
+    machine.read("systemctl disable --now vps-auto-recovery.path && rm /etc/systemd/system/vps-auto-recovery.path")
     assert machine.shell(INSTALL).status == 0
     assert len(machine.read("ls -d /opt/vpsmon/venv-*").splitlines()) == 1
-    assert machine.read("systemctl is-active vps-monitor") == "active"
+    assert machine.read("systemctl is-active vps-monitor vps-auto-recovery.path") == "active\nactive"

@@ -20,6 +20,7 @@ from vpsmon.installation.files import (
     require_ours,
     write,
 )
+from vpsmon.installation.install import require_own_folder
 from vpsmon.installation.paths import find_fault
 from vpsmon.installation.places import InstallError, Places
 from vpsmon.installation.settings_file import make_settings_file, write_keys
@@ -44,6 +45,16 @@ def test_every_unit_is_filled_marked_and_a_name_with_a_space_is_quoted() -> None
             assert "/opt/vps mon" not in line or '"/opt/vps mon' in line or line.startswith("#"), line
     assert not is_started(next(unit for unit in units if unit.path.endswith("vps-auto-recovery.service")))
     assert is_started(next(unit for unit in units if unit.path.endswith("vps-monitor.service")))
+
+
+def test_a_state_directory_of_others_is_not_taken_over(tmp_path: Path) -> None:
+    require_own_folder(str(tmp_path / "missing"))
+    require_own_folder(str(tmp_path))
+    (tmp_path / "syslog").touch()
+    with pytest.raises(InstallError, match="holds files of others"):
+        require_own_folder(str(tmp_path))
+    (tmp_path / "lock").touch()
+    require_own_folder(str(tmp_path))
 
 
 def test_keys_are_written_where_they_stand_and_the_rest_stays(workdir: Workdir) -> None:

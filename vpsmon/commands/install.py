@@ -36,6 +36,7 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
     Exit status: 0 done; 1 something stands in the way, and is named; 2 wrong usage.
     """
     from vpsmon.installation.install import (
+        list_installed_units,
         plan_units,
         prepare_account,
         preview,
@@ -60,7 +61,8 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         prepare_account(host, places, click.echo)
         write_keys(places.config, given)
         set_up_telegram(host, places.config)
-        start_units(host, units, write_files(places, units, click.echo), click.echo)
+        known = {unit.path for unit in list_installed_units()}
+        start_units(host, units, known, write_files(places, units, click.echo), click.echo)
         config = load_config(places.config, os.environ)
         _wait_for_first_pass(StateDirectory(config.state_directory))
         from vpsmon.commands.status import describe

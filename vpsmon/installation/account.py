@@ -15,6 +15,7 @@ from vpsmon.installation.places import USER, InstallError
 _TIMEOUT_SECONDS = 30.0
 # Debian and most others give people numbers from here on (SYS_UID_MAX of login.defs(5)).
 _FIRST_PERSON = 1000
+_JOURNAL_GROUP = "systemd-journal"
 
 
 def find_user() -> pwd.struct_passwd | None:
@@ -65,6 +66,13 @@ def allow_docker(host: Host) -> str | None:
     if group and not may_use_docker():
         host.run(["usermod", "--append", "--groups", group, USER], _TIMEOUT_SECONDS)
     return group
+
+
+def allow_journal(host: Host) -> None:
+    """Let the user read the journal: systemd-oomd says there, and nowhere else, which container it has ended."""
+    with contextlib.suppress(KeyError):
+        if USER not in grp.getgrnam(_JOURNAL_GROUP).gr_mem:
+            host.run(["usermod", "--append", "--groups", _JOURNAL_GROUP, USER], _TIMEOUT_SECONDS)
 
 
 def remove_user(host: Host) -> bool:

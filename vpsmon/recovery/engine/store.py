@@ -14,8 +14,9 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.passes import HISTORY_LOG, PassContext
+from vpsmon.private_file import open_private
 from vpsmon.recovery.engine.book import FILE
-from vpsmon.state import SCHEMA, StateDirectory, StateError, open_private
+from vpsmon.state import SCHEMA, StateDirectory, StateError
 from vpsmon.totals import FILE as TOTALS_FILE
 from vpsmon.totals import load_totals
 
