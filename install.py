@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bootstrap of vpsmon: makes .venv beside this file, installs the project into it, and runs it.
+"""Bootstrap of vpsmon: puts it into a virtual environment and starts it.
 
 Standard library only. An older Python than the project needs must still be able to parse this file, so that it can say
 so: no match, no walrus.
@@ -20,15 +20,21 @@ if sys.version_info < (3, 10):
     sys.exit("install.py: vpsmon needs Python 3.10 or newer; {} is {}.{}".format(sys.executable, *sys.version_info[:2]))
 
 USAGE = """\
-usage: python3 install.py --try
+usage: sudo python3 install.py [--prefix FOLDER]
+       python3 install.py --try
 
-  --try   try vpsmon from this folder: makes .venv here, installs vpsmon into it and prints one pass of all checks;
-          needs no root and no configuration, changes nothing outside this folder
+  --prefix FOLDER   where vpsmon lives, with its monitor.conf and its state [default: /opt/vpsmon]; an installation that
+                    is there is upgraded, and goes on as it was if that fails
+  --try             try vpsmon from this folder: makes .venv here, installs vpsmon into it and prints one pass of all
+                    checks; needs no root and no configuration, changes nothing outside this folder
 """
+DEFAULT_PREFIX = "/opt/vpsmon"
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 # What decides how the environment looks. Code is not among it: the editable install runs it from here.
 INPUT_FILES = ("pyproject.toml", "setup.py")
+# What an installation is built from.
+SOURCES = (*INPUT_FILES, "README.md", "LICENSE", "monitor.conf", "units", "vpsmon")
 # Resolved, so that install.py run by .venv/bin/python does not build the environment upon itself.
 BASE_PYTHON = os.path.realpath(sys.executable)
 APT_COMMAND = ["apt-get", "install", "-y", "python3-venv"]
@@ -49,6 +55,8 @@ def main(arguments: list[str]) -> int:
     """Run the command line and return the exit status; with --try, vpsmon takes this process over."""
     if arguments == ["--try"]:
         return guarded(try_out)
+    if not arguments or (len(arguments) == 2 and arguments[0] == "--prefix"):
+        return guarded(install, os.path.abspath(arguments[1] if arguments else DEFAULT_PREFIX))
     if arguments in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
@@ -79,9 +87,97 @@ def try_out() -> None:
     os.execv(VENV / "bin" / "vpsmon", ["vpsmon", "monitor", "--once"])  # noqa: S606 - a shell would only be in the way
 
 
+def install(prefix_name: str) -> None:
+    """Put vpsmon into the folder and have it install its units; what was there before goes on if that fails."""
+    if os.geteuid() != 0:
+        raise InstallError("must be run as root: sudo python3 install.py (python3 install.py --try needs no root)")
+    if not os.path.isdir("/run/systemd/system"):
+        raise InstallError("systemd does not run this machine, so there is nothing to install units into")
+    sys.dont_write_bytecode = True  # the checkout is somebody else's
+    from vpsmon.installation.paths import find_fault
+
+    fault = find_fault(prefix_name)
+    if fault:
+        raise InstallError(fault)
+    os.umask(0o022)  # the services are another user, and have to read what is made here
+    prefix = Path(prefix_name)
+    prefix.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(prefix)
+    try:
+        version = make_version(prefix, lock)
+        change_version(prefix, version)
+    finally:
+        os.close(lock)
+
+
+def make_version(prefix: Path, lock: int) -> Path:
+    """Return the environment with this version in it, made unless it is there: its name says what it is made from."""
+    version = prefix / f"venv-{fingerprint(prefix)}"
+    stamp = version / "installed"
+    if stamp.is_file():
+        return version
+    require_ensurepip()
+    empty_environment(version)
+    say(f"making {version} (about a minute)")
+    # A build leaves its traces beside what it builds: not in the folder of whoever runs this.
+    source = version / "source"
+    source.mkdir()
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, source / name)
+    fill_environment(version, ["--no-cache-dir", str(source)], lock)
+    shutil.rmtree(source)
+    run_quietly([str(version / "bin" / "vpsmon"), "install", "--dry-run"], lock)  # it runs at all
+    stamp.touch()
+    return version
+
+
+def fingerprint(prefix: Path) -> str:
+    """A name for everything that decides how an environment looks: the sources, the Python, and its own place."""
+    digest = hashlib.sha256(f"{BASE_PYTHON!a} {sys.version_info[:3]} {str(prefix)!a}".encode())
+    for name in SOURCES:
+        for path in sorted([ROOT / name, *(ROOT / name).rglob("*")]):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"\n{str(path.relative_to(ROOT))!a} ".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def change_version(prefix: Path, version: Path) -> None:
+    """Let the link `venv` lead to this version and run its `vpsmon install`; turn it back if that fails."""
+    link = prefix / "venv"
+    before = os.readlink(str(link)) if link.is_symlink() else None
+    turn_link(link, version.name)
+    if not run_vpsmon_install(prefix):
+        if before in (None, version.name) or not (prefix / before / "installed").is_file():
+            raise InstallError("vpsmon is not installed yet; mend what is said above, then run this again")
+        turn_link(link, before)
+        outcome = "runs on" if run_vpsmon_install(prefix) else "could not be started again either"
+        raise InstallError(f"the upgrade failed, as said above; the version from before {outcome}")
+    for old in prefix.glob("venv-*"):
+        if old != version:
+            shutil.rmtree(old)
+
+
+def turn_link(link: Path, target: str) -> None:
+    """Let a link lead elsewhere, at one instant."""
+    new = link.with_name("venv.new")
+    if new.is_symlink():
+        new.unlink()
+    new.symlink_to(target)
+    os.replace(str(new), str(link))
+
+
+def run_vpsmon_install(prefix: Path) -> bool:
+    """Run the installed version's own part; it may ask on the terminal. Return whether it succeeded."""
+    command = [str(prefix / "venv" / "bin" / "vpsmon"), "--config", str(prefix / "monitor.conf"), "install"]
+    sys.stdout.flush()
+    return subprocess.run(command).returncode == 0
+
+
 def make_environment(extra: str = "") -> None:
     """Make .venv with vpsmon and the named extra in it, unless it is there and up to date."""
-    lock = lock_folder()
+    lock = lock_folder(ROOT)
     try:
         if not is_up_to_date(extra):
             remake_environment(extra, lock)
@@ -89,9 +185,9 @@ def make_environment(extra: str = "") -> None:
         os.close(lock)
 
 
-def lock_folder() -> int:
-    """Wait until no other process works on .venv; closing the descriptor returned unlocks it."""
-    descriptor = os.open(ROOT, os.O_RDONLY)
+def lock_folder(folder: Path) -> int:
+    """Wait until no other process installs into a folder; closing the descriptor returned unlocks it."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,29 +215,34 @@ def stamp_text() -> str:
 def remake_environment(extra: str, lock: int) -> None:
     """Make .venv from nothing; the stamps are written last, so that a killed run never looks finished."""
     require_ensurepip()
-    empty_environment()
+    empty_environment(VENV)
     say(f"making {VENV} (about half a minute, this once)")
-    python = str(VENV / "bin" / "python")
-    # In two steps, because venv keeps to itself why its own call of ensurepip failed.
-    run_quietly([BASE_PYTHON, "-m", "venv", "--without-pip", str(VENV)], lock)
-    run_quietly([python, "-m", "ensurepip", "--default-pip"], lock)
     project = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    # Wheels only: a small server has no compiler, and psycopg2 without one fails in pages of noise.
-    pip_install = ["-m", "pip", "install", "--no-input", "--only-binary", ":all:", "--editable", project]
-    run_quietly([python, *pip_install], lock)
+    fill_environment(VENV, ["--editable", project], lock)
     # An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start would do it again.
-    run_quietly([python, "-m", "compileall", "-q", str(ROOT / "vpsmon")], lock)
+    run_quietly([str(VENV / "bin" / "python"), "-m", "compileall", "-q", str(ROOT / "vpsmon")], lock)
     for stamp in {stamp_file(""), stamp_file(extra)}:
         stamp.write_text(stamp_text())
 
 
-def empty_environment() -> None:
-    """Leave an empty .venv: a folder that cannot be written shows here, before anything slow."""
-    for stamp in VENV.glob("installed*"):
+def fill_environment(venv: Path, pip_arguments: list[str], lock: int) -> None:
+    """Make an environment in an empty folder, with what pip is told to install."""
+    python = str(venv / "bin" / "python")
+    # In two steps, because venv keeps to itself why its own call of ensurepip failed.
+    run_quietly([BASE_PYTHON, "-m", "venv", "--without-pip", str(venv)], lock)
+    run_quietly([python, "-m", "ensurepip", "--default-pip"], lock)
+    # Wheels only: a small server has no compiler, and psycopg2 without one fails in pages of noise.
+    pip_install = ["-m", "pip", "install", "--no-input", "--only-binary", ":all:"]
+    run_quietly([python, *pip_install, *pip_arguments], lock)
+
+
+def empty_environment(venv: Path) -> None:
+    """Leave an empty folder: one that cannot be written shows here, before anything slow."""
+    for stamp in venv.glob("installed*"):
         stamp.unlink()  # first, for a removal killed midway must not leave what looks finished
-    if VENV.exists():
-        shutil.rmtree(VENV)
-    VENV.mkdir()
+    if venv.exists():
+        shutil.rmtree(venv)
+    venv.mkdir()
 
 
 def require_ensurepip() -> None:

@@ -11,11 +11,13 @@ from vpsmon import __version__
 # Command -> module in vpsmon.commands that holds a click command of that name.
 _MODULES = {
     "export": "export",
+    "install": "install",
     "monitor": "monitor",
     "recover": "recover",
     "report": "report",
     "selftest": "selftest",
     "status": "status",
+    "uninstall": "uninstall",
 }
 
 

@@ -68,10 +68,17 @@ def _find_file(option: str | None, environment: Mapping[str, str]) -> str | None
     named = option or environment.get("VPSMON_CONFIG")
     if named:
         return named
-    # The installer puts the virtual environment at <prefix>/venv.
-    prefix = os.path.dirname(sys.prefix) if os.path.basename(sys.prefix) == "venv" else "/opt/vpsmon"
-    candidates = ("monitor.conf", os.path.join(prefix, "monitor.conf"))
+    candidates = ("monitor.conf", os.path.join(find_prefix(), "monitor.conf"))
     return next((candidate for candidate in candidates if os.path.lexists(candidate)), None)
+
+
+def find_prefix() -> str:
+    """Return the folder of the installation: the one with the virtual environment `venv`, else /opt/vpsmon.
+
+    `venv` is a link to `venv-<version>`, which is what Python takes for its own folder.
+    """
+    folder, name = os.path.split(sys.prefix)
+    return folder if name == "venv" or name.startswith("venv-") else "/opt/vpsmon"
 
 
 def _read_file(path: str) -> tuple[dict[str, Any], list[str]]:

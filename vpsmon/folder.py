@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from vpsmon.private_file import leave_to_owner
 from vpsmon.replace import replace_file
 from vpsmon.state import StateDirectory, StateError
 
@@ -26,6 +27,7 @@ class Folder:
         with self._state.lock(), self._state.explain_errors():
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
+                leave_to_owner(self.path)
             replace_file(os.path.join(self.path, name), content)
             ending = os.path.splitext(name)[1]
             for old in [each for each in self.list() if each.endswith(ending)][:-most_kept]:

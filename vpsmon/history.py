@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from vpsmon.forecast import Point, Series
 from vpsmon.host import Host
+from vpsmon.private_file import open_private
 from vpsmon.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
 
 _BOOT_CHARACTERS = 8
@@ -105,7 +106,7 @@ class History:
     def _append(self, kind: str, tier: Tier, sample: Sample) -> None:
         path = self._path(kind, tier)
         line = encode(sample, tier.line_bytes, kind)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_private(path, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
@@ -121,8 +122,7 @@ class History:
         temporary = f"{path}.new"
         kept = self._read_end(path, tier.file_bytes // 8 * 7)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            with open(os.open(temporary, flags, 0o600), "wb") as file:
+            with open(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                 file.write(kept)
                 file.flush()
                 os.fsync(file.fileno())

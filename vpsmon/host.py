@@ -34,6 +34,14 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
+class CommandResult(NamedTuple):
+    """How a command ended, and what it wrote to its standard output and standard error."""
+
+    status: int
+    output: str
+    errors: str
+
+
 class DiskSpace(NamedTuple):
     """The size of a filesystem in bytes; `available_bytes` is what is left for users other than root."""
 
@@ -136,18 +144,26 @@ class Host:
 
     def run(self, command: Sequence[str], timeout_seconds: float) -> str:
         """Return what a command prints. Raises ReadError when it is missing, fails or takes too long."""
+        done = self.run_command(command, timeout_seconds)
+        if done.status:
+            complaint = done.errors.strip().split("\n")[-1]
+            raise ReadError(f"{command[0]} failed: {complaint}")
+        return done.output
+
+    def run_command(self, command: Sequence[str], timeout_seconds: float) -> CommandResult:
+        """Return how a command ended, whatever its status. Raises ReadError when it is missing or takes too long."""
         import subprocess
 
         try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_seconds, check=False
+            )
         except FileNotFoundError:
             raise ReadError(f"{command[0]} is not installed") from None
         except (OSError, subprocess.SubprocessError) as error:
             raise ReadError(f"{command[0]} could not be run: {type(error).__name__}") from None
-        if done.returncode:
-            complaint = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
-            raise ReadError(f"{command[0]} failed: {complaint}")
-        return done.stdout.decode("utf-8", "replace")
+        output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+        return CommandResult(done.returncode, output, errors)
 
     def request(
         self,

@@ -137,6 +137,13 @@ def probe_email(host: Host, config: Config) -> str:
     return f"{server.describe()}, to {clean(', '.join(config.settings.EMAIL_TO), 200)}"
 
 
+def probe_systemd_units(host: Host, config: Config) -> str:
+    """Return that what `vpsmon install` has installed runs."""
+    from vpsmon.installation.overview import probe_units
+
+    return probe_units(host)
+
+
 # The stack's, in the order in which `selftest` and `status` show them.
 SERVICES: dict[str, Probe] = {
     "Docker": probe_containers,
@@ -154,4 +161,5 @@ ALL: dict[str, Probe] = {
     **SERVICES,
     "Telegram": probe_telegram,
     "e-mail": probe_email,
+    "units": probe_systemd_units,
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 
+from vpsmon.private_file import open_private
+
 
 def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file beside the old one, and put it in its place. Raises OSError."""
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = open_private(temporary, os.O_WRONLY | os.O_TRUNC)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vpsmon.private_file import leave_to_owner, open_private
 from vpsmon.replace import replace_file, sync_directory
 from vpsmon.text import clean
 
@@ -71,7 +72,7 @@ class StateDirectory:
     def _hold(self, name: str, timeout_seconds: float) -> Iterator[None]:
         with self.explain_errors():
             self._prepare()
-            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_private(self._file(name), os.O_RDWR)
         try:
             self._wait_for_lock(descriptor, name, timeout_seconds)
             yield
@@ -115,6 +116,7 @@ class StateDirectory:
         with self.explain_errors():
             os.chmod(self.path, 0o711)  # noqa: S103 - see above
             os.makedirs(folder, exist_ok=True)
+            leave_to_owner(folder)
             os.chmod(folder, 0o755)  # noqa: S103 - likewise
             if not self._holds(name, text):
                 self._write(name, text, 0o644)
@@ -216,8 +218,7 @@ class StateDirectory:
 
     def _append(self, name: str, offset: int, text: str) -> None:
         """Write the text at the offset where the log ended when the change was planned."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(self._file(name), flags, 0o600), "wb") as file:
+        with open(open_private(self._file(name), os.O_WRONLY), "wb") as file:
             # Never beyond the end: the owner may have emptied the log meanwhile.
             file.seek(min(offset, os.fstat(file.fileno()).st_size))
             file.write(text.encode("utf-8", "replace"))

@@ -64,7 +64,7 @@ def test_while_another_one_runs_it_does_nothing_and_restore_says_that_it_failed(
 
 def test_started_by_the_monitor_it_runs_on_its_own(workdir: Workdir) -> None:
     config = workdir.write_config()
-    how = start_recovery(str(config), os.environ, unit_folders=())
+    how = start_recovery(str(config), os.environ)
     assert how == "vpsmon recover run-all"
     wait_until((workdir.path / ".alerts/recovery_state.json").exists, 30, "it has run")
 

@@ -149,7 +149,8 @@ def utf16_units(text: str) -> int:
 class FakeTelegram:
     """The Bot API on a free loopback port; a context manager that serves while it is open."""
 
-    def __init__(self, token: str = TOKEN, chat_id: int = CHAT_ID) -> None:
+    def __init__(self, token: str = TOKEN, chat_id: int = CHAT_ID, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.token = token
         self.chat_id = chat_id
         self.chats = {chat_id}
@@ -376,7 +377,7 @@ class _Server(http.server.ThreadingHTTPServer):
     def __init__(self, telegram: FakeTelegram, port: int) -> None:
         self.telegram = telegram
         self.connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((telegram.address, port), _Handler)
 
     def drop_connections(self) -> None:
         for connection in list(self.connections):

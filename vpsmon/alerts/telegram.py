@@ -18,9 +18,12 @@ from vpsmon.text import clean, redact
 _TIMEOUT_SECONDS = 10.0
 _UPLOAD_TIMEOUT_SECONDS = 30.0
 _DEFAULT_RETRY_SECONDS = 30.0
+# Less than the timeout: Telegram holds the answer back until there is an update.
+_WAIT_FOR_UPDATE_SECONDS = 5
 _REMEDIES = {
     401: "TELEGRAM_BOT_TOKEN is wrong or was revoked; ask @BotFather for the token",
     403: "the bot may not write to this chat; start the bot there, or add it again",
+    409: "another program asks for this bot's messages, or it has a webhook: make a bot of vpsmon's own",
     404: "TELEGRAM_BOT_TOKEN is not a bot token; ask @BotFather for it",
 }
 
@@ -68,14 +71,38 @@ def make_destination(settings: Settings) -> Destination:
     )
 
 
+class Chat(NamedTuple):
+    """A chat in which somebody has written to the bot, and what it is called there."""
+
+    chat_id: str
+    name: str
+
+
 def fetch_bot_name(host: Host, destination: Destination) -> str:
     """Return the name of the bot that the token belongs to. Raises ReadError: the token is wrong, or no network."""
+    result = _fetch(host, destination, "getMe", {})
+    return clean(str(result.get("username", "unknown"))) if isinstance(result, dict) else "unknown"
+
+
+def fetch_latest_chat(host: Host, destination: Destination) -> Chat | None:
+    """Return the chat from which the bot heard last, waiting a while for one; None for none yet. Raises ReadError."""
+    updates = _fetch(host, destination, "getUpdates", {"offset": -1, "timeout": _WAIT_FOR_UPDATE_SECONDS})
+    for update in reversed(updates if isinstance(updates, list) else []):
+        contents = [each for each in update.values() if isinstance(each, dict)] if isinstance(update, dict) else []
+        for content in contents:
+            chat = content.get("chat")
+            if isinstance(chat, dict) and isinstance(chat.get("id"), int):
+                names = (chat.get(key) for key in ("title", "username", "first_name"))
+                return Chat(str(chat["id"]), clean(next((str(name) for name in names if name), "without a name")))
+    return None
+
+
+def _fetch(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> Any:
+    """Return the result of a method that only asks. Raises ReadError."""
     try:
-        answer = _check_reply(_call(host, destination, "getMe", {}))
+        return _check_reply(_call(host, destination, method, payload)).get("result")
     except (Refused, TryLater, MarkupRejected, ChatMoved) as error:
         raise ReadError(str(error)) from None
-    result = answer.get("result")
-    return clean(str(result.get("username", "unknown"))) if isinstance(result, dict) else "unknown"
 
 
 def send_message(host: Host, destination: Destination, text: str, as_html: bool) -> None:

@@ -1,10 +1,10 @@
-"""`vpsmon status`: one screen for a person: the last pass, what goes on, what waits, and what was found from where."""
+"""`vpsmon status`: one screen for a person: the units, the last pass, what goes on and waits, and what was found."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -12,8 +12,10 @@ from vpsmon import __version__
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.config import Config
+from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
+from vpsmon.installation.overview import describe_units, read_units
 from vpsmon.log import say
 from vpsmon.mail_spool import open_spool
 from vpsmon.memories import FILE as MEMORIES_FILE
@@ -23,34 +25,78 @@ from vpsmon.probes import SERVICES, run_probe
 from vpsmon.state import StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local
 
+EXIT_NOT_RUNNING = 3
+# Without units, a monitor that somebody runs otherwise shows by its passes; this many intervals may go by.
+_MISSED_INTERVALS = 4
+
+
+class Screen(NamedTuple):
+    """What `vpsmon status` shows, and whether everything that should run does."""
+
+    text: str
+    is_running: bool
+
 
 @click.command()
 @click.pass_obj
 def status(config_file: str | None) -> None:
-    """Show the last pass, open incidents, what waits to be sent, and the services that were found.
+    """Show the units, the last pass, open incidents, what waits to be sent, and the services that were found.
 
-    Exit status: 0 done; 1 the configuration is invalid or the state cannot be read.
+    Exit status: 0 everything runs; 1 the configuration is invalid or the state cannot be read; 3 something is down.
     """
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    host = Host()
-    state = StateDirectory(config.state_directory)
     try:
-        lines = [*_describe_state(host, config, state), *_describe_services(host, config)]
+        screen = describe(Host(), config)
     except StateError as error:
         say("error", str(error))
         sys.exit(EXIT_FAILED)
+    print_text(screen.text)
+    sys.exit(0 if screen.is_running else EXIT_NOT_RUNNING)
+
+
+def describe(host: Host, config: Config) -> Screen:
+    """Return the whole screen. Raises StateError."""
+    state = StateDirectory(config.state_directory)
+    units, is_running = _describe_units(host, config, state)
+    lines = [*_describe_head(host, config), *units, *_describe_state(host, config, state)]
+    lines += _describe_services(host, config)
     for notice in state.notices:
         say("warning", notice)
     width = max(len(title) for title, _ in lines)
-    print_text("\n".join(f"{title:<{width}}  {text}" for title, text in lines))
+    return Screen("\n".join(f"{title:<{width}}  {text}" for title, text in lines), is_running)
+
+
+def _describe_head(host: Host, config: Config) -> Iterator[tuple[str, str]]:
+    yield f"vpsmon {__version__}", f"on {host.name}"
+    yield "configuration", config.path or "no monitor.conf: everything has its default"
+
+
+def _describe_units(host: Host, config: Config, state: StateDirectory) -> tuple[list[tuple[str, str]], bool]:
+    try:
+        units = read_units(host)
+    except NotApplicable as reason:
+        return [("units", str(reason))], _has_fresh_pass(host, config, state)
+    except ReadError as error:
+        return [("units", f"unknown: {error}")], False
+    return describe_units(units, host.wall_seconds()), not any(unit.is_failed for unit in units)
+
+
+def _has_fresh_pass(host: Host, config: Config, state: StateDirectory) -> bool:
+    try:
+        last_seconds = _find_last_pass(state.load(MEMORIES_FILE))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
+    return host.wall_seconds() - last_seconds < _MISSED_INTERVALS * config.settings.MONITOR_INTERVAL_SEC
+
+
+def _find_last_pass(memories: dict[str, Any]) -> float:
+    return max((float(stage["wall_seconds"]) for stage in memories.get("last_pass", {}).values()), default=0.0)
 
 
 def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterator[tuple[str, str]]:
     now = host.wall_seconds()
-    yield f"vpsmon {__version__}", f"on {host.name}"
-    yield "configuration", config.path or "no monitor.conf: everything has its default"
     yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
     yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
@@ -58,7 +104,7 @@ def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterat
     waiting = open_spool(state).list()
     if waiting:
         yield "e-mail", f"{len(waiting)} report(s) wait for the mail server to take them"
-    yield "history", f"{config.state_directory}/alert_history.log"
+    yield "logs", f"{config.state_directory}/alert_history.log and recovery.log; journalctl --unit 'vps-*'"
 
 
 def _describe_file(state: StateDirectory, name: str, describe: Callable[[dict[str, Any]], str]) -> str:
@@ -72,7 +118,7 @@ def _describe_last_pass(memories: dict[str, Any], now_seconds: float) -> str:
     stages = memories.get("last_pass", {})
     if not stages:
         return "none yet: vpsmon monitor --once"
-    last_seconds = max(float(stage["wall_seconds"]) for stage in stages.values())
+    last_seconds = _find_last_pass(memories)
     statuses = ", ".join(f"{name} {clean(stage['status'])}" for name, stage in stages.items())
     return f"{_ago(last_seconds, now_seconds)}: {statuses}"
 

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-UNIT = "vps-auto-recovery.service"
-_UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+REQUEST_VARIABLE = "VPSMON_RECOVERY_REQUEST"
 
 
-def start_recovery(
-    config_path: str | None,
-    environment: Mapping[str, str] = os.environ,
-    unit_folders: Sequence[str] = _UNIT_FOLDERS,
-) -> str:
+def start_recovery(config_path: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """Start `vpsmon recover run-all` and return at once; return how, in words. Raises OSError.
 
-    Where the unit is installed, systemd runs it, outside the limits of the monitor's own unit, and once at a time.
+    vps-monitor.service names the file for which vps-auto-recovery.path waits: systemd then runs the recovery, outside
+    the limits of the monitor's own unit, and once at a time. A monitor that was started by hand starts a process.
     """
-    systemctl = shutil.which("systemctl")
-    if systemctl and os.path.isdir("/run/systemd/system") and _is_installed(unit_folders):
-        command = [systemctl, "start", "--no-block", UNIT]
-        how = f"systemctl start {UNIT}"
-    else:
-        config = ["--config", config_path] if config_path else []
-        command = [sys.executable, "-m", "vpsmon", *config, "recover", "run-all"]
-        how = "vpsmon recover run-all"
-    _spawn_detached(command, environment)
-    return how
+    request = environment.get(REQUEST_VARIABLE)
+    if request:
+        _write_request(request)
+        return "vps-auto-recovery.service"
+    config = ["--config", config_path] if config_path else []
+    _spawn_detached([sys.executable, "-m", "vpsmon", *config, "recover", "run-all"], environment)
+    return "vpsmon recover run-all"
 
 
-def _is_installed(unit_folders: Sequence[str]) -> bool:
-    return any(os.path.exists(os.path.join(folder, UNIT)) for folder in unit_folders)
+def _write_request(path: str) -> None:
+    """Open for writing and close, which is what systemd notices; the text is for whoever looks into it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, b"the monitor asks for a recovery\n")
+    finally:
+        os.close(descriptor)
 
 
 def _spawn_detached(command: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry
 from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.passes import HISTORY_LOG, PassContext
+from vpsmon.private_file import open_private
 from vpsmon.recovery.engine.book import FILE
 from vpsmon.state import SCHEMA, StateDirectory, StateError
 from vpsmon.totals import FILE as TOTALS_FILE
@@ -158,8 +159,7 @@ def hold_recovery_lock(state: StateDirectory) -> Iterator[bool]:
     with state.lock():
         pass  # makes the directory, or says what is wrong with it
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(os.path.join(state.path, _LOCK_FILE), flags, 0o600)
+        descriptor = open_private(os.path.join(state.path, _LOCK_FILE), os.O_RDWR)
     except OSError as error:
         raise StateError(f"{_LOCK_FILE} in {state.path} cannot be opened: {error.strerror}") from None
     try:

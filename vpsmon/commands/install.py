@@ -1,0 +1,94 @@
+"""`vpsmon install`: the systemd units and all that goes with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+
+from vpsmon.config import ConfigError, load_config
+from vpsmon.findings import ReadError
+from vpsmon.foreground import EXIT_FAILED
+from vpsmon.host import Host
+from vpsmon.installation.places import InstallError, find_places, follow_config
+from vpsmon.log import say
+from vpsmon.memories import FILE as MEMORIES_FILE
+from vpsmon.output import print_text
+from vpsmon.state import StateDirectory, StateError
+
+_FIRST_PASS_SECONDS = 15
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Print what would be written, as a diff; change nothing.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Where metrics can be fetched. [default: METRICS_LISTEN]")
+@click.pass_obj
+def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
+    """Install and start the systemd units, the completions and the man page; again, after an upgrade.
+
+    On a terminal it asks for the Telegram bot, where none is set up; else it takes TELEGRAM_BOT_TOKEN and
+    TELEGRAM_CHAT_ID from the environment.
+
+    Exit status: 0 done; 1 something stands in the way, and is named; 2 wrong usage.
+    """
+    from vpsmon.installation.install import (
+        list_installed_units,
+        plan_units,
+        prepare_account,
+        preview,
+        require_installable,
+        start_units,
+        write_files,
+    )
+    from vpsmon.installation.settings_file import write_keys
+    from vpsmon.installation.telegram_setup import set_up_telegram
+
+    with explained():
+        os.umask(0o022)  # what is made here is for the user of the services, and others, to read
+        host = Host()
+        # Checked as a variable would be, and written down below.
+        given = {"METRICS_LISTEN": listen} if listen else {}
+        places = follow_config(find_places(config_file), given)
+        if dry_run:
+            print_text(preview(host, places))
+            return
+        units = plan_units(host, places)
+        require_installable(host, places, units)
+        prepare_account(host, places, click.echo)
+        write_keys(places.config, given)
+        set_up_telegram(host, places.config)
+        known = {unit.path for unit in list_installed_units()}
+        start_units(host, units, known, write_files(places, units, click.echo), click.echo)
+        config = load_config(places.config, os.environ)
+        _wait_for_first_pass(StateDirectory(config.state_directory))
+        from vpsmon.commands.status import describe
+
+        print_text(describe(host, config).text)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """End the command with one line for whatever went wrong."""
+    try:
+        yield
+        return
+    except ConfigError as error:
+        lines = error.lines
+    except OSError as error:
+        lines = [f"{error.filename}: {error.strerror}" if error.filename else str(error)]
+    except (InstallError, ReadError, StateError) as error:
+        lines = [str(error)]
+    for line in lines:
+        say("error", line)
+    sys.exit(EXIT_FAILED)
+
+
+def _wait_for_first_pass(state: StateDirectory) -> None:
+    """The status that follows should not say that nothing has been looked at yet."""
+    deadline = time.monotonic() + _FIRST_PASS_SECONDS
+    while time.monotonic() < deadline and not state.load(MEMORIES_FILE).get("last_pass"):
+        time.sleep(0.2)

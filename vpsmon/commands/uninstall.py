@@ -1,0 +1,54 @@
+"""`vpsmon uninstall`: takes away what `vpsmon install` has put on the machine."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vpsmon.commands.install import explained
+from vpsmon.config import ConfigError
+from vpsmon.host import Host
+from vpsmon.installation.places import InstallError, Places, find_places, follow_config
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Also remove the program, its configuration and its state.")
+@click.option("--yes", is_flag=True, help="With --purge: do not ask.")
+@click.pass_obj
+def uninstall(config_file: str | None, purge: bool, yes: bool) -> None:
+    """Stop and remove the units, the completions and the man page; with --purge everything.
+
+    Exit status: 0 done, also when there was nothing to do; 1 something stands in the way; 2 wrong usage.
+    """
+    if yes and not purge:
+        raise click.UsageError("--yes is for --purge")
+    from vpsmon.installation.uninstall import list_left, list_own_paths, remove_from_system
+    from vpsmon.installation.uninstall import purge as remove_everything
+
+    with explained():
+        host = Host()
+        places = _find_state(find_places(config_file))
+        if purge and not yes:
+            _require_consent(list_own_paths(places))
+        remove_from_system(host, places, click.echo)
+        if purge:
+            remove_everything(host, places, click.echo)
+        left = list_left(places)
+        click.echo("\n".join(["left:", *(f"  {each}" for each in left)]) if left else "nothing is left")
+
+
+def _find_state(places: Places) -> Places:
+    """Return the places with the state directory of monitor.conf; a faulty one must not keep anybody from leaving."""
+    try:
+        return follow_config(places, {})
+    except ConfigError:
+        return places
+
+
+def _require_consent(paths: list[str]) -> None:
+    click.echo("\n".join(["to be removed, for good:", *(f"  {path}" for path in paths)]))
+    if not sys.stdin.isatty():
+        raise InstallError("nothing was removed: say --yes, where nobody can be asked")
+    if not click.confirm("Remove all of it?", default=False):
+        raise InstallError("nothing was removed")

@@ -1,0 +1,1 @@
+"""What `vpsmon install` puts on a machine, and `vpsmon uninstall` takes away again."""

@@ -1,0 +1,23 @@
+"""Which paths a unit can name and a sandboxed service can use. Standard library only: install.py asks this as well."""
+
+from __future__ import annotations
+
+import re
+
+# Quotes, backslashes and line ends would need another escape in each setting of a unit; % and $ are expanded there.
+_UNFIT = re.compile(r"""["'\\%$\x00-\x1f\x7f]""")
+_HOMES = ("/root", "/home", "/run/user")
+
+
+def find_fault(path: str, is_written: bool = True) -> str | None:
+    """Return why the services could not use this path, for writing or only for reading; None where they can."""
+    if _UNFIT.search(path):
+        return f"{path!r} holds a character that no unit can name: use a path of letters and spaces"
+    if is_written and is_below(path, _HOMES):
+        return f"{path} is in a home, where the services may not write: use one below /opt, /etc or /srv"
+    return None
+
+
+def is_below(path: str, folders: tuple[str, ...]) -> bool:
+    """Return whether a path is one of these folders or lies in one."""
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)

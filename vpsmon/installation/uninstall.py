@@ -1,0 +1,77 @@
+"""`vpsmon uninstall`: everything that `vpsmon install` has put on the machine, also after a half install."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from glob import escape, glob
+
+from vpsmon.host import Host
+from vpsmon.installation import systemctl
+from vpsmon.installation.account import find_user, remove_user
+from vpsmon.installation.files import OwnFile, remove, remove_noted_folders
+from vpsmon.installation.install import Tell, list_installed_units, plan_tools, stop_units
+from vpsmon.installation.paths import is_below
+from vpsmon.installation.places import UNIT_FOLDER, USER, InstallError, Places
+from vpsmon.installation.units import name_of
+
+
+def remove_from_system(host: Host, places: Places, tell: Tell) -> None:
+    """Stop and remove units, link, completions and manual. Raises InstallError, ReadError, OSError."""
+    if os.geteuid() != 0:
+        raise InstallError(f"only root can uninstall: sudo {places.executable} uninstall")
+    units = list_installed_units()
+    if systemctl.is_running() and units:
+        stop_units(host, [name_of(unit) for unit in units])
+    for file in (*units, *plan_tools(places)):
+        if remove(file):
+            tell(f"removed {file.path}")
+    for path in glob(f"{UNIT_FOLDER}/vps*.new"):
+        remove(OwnFile(path.removesuffix(".new")))
+    if systemctl.is_running():
+        systemctl.call(host, "daemon-reload")
+    remove_noted_folders(places.prefix)
+
+
+def list_own_paths(places: Places) -> list[str]:
+    """Return what --purge removes, as far as it is there: only what vpsmon is known to have made."""
+    state = [places.state] if _is_own_state(places) else []
+    versions = [*glob(f"{escape(places.prefix)}/venv-*"), f"{places.prefix}/venv", f"{places.prefix}/venv.new"]
+    # The new ones: of a run that was killed.
+    paths = [*versions, places.config, f"{places.config}.new", *state]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def _is_own_state(places: Places) -> bool:
+    """A STATE_DIR elsewhere may hold files of others as well: it is left to its owner."""
+    return os.path.basename(places.state) == ".alerts" or is_below(places.state, (places.prefix,))
+
+
+def list_left(places: Places) -> list[str]:
+    """Return what is still on the machine, with why or how to remove it."""
+    left = list_own_paths(places)
+    if not _is_own_state(places) and os.path.isdir(places.state):
+        left.append(f"{places.state} (STATE_DIR)")
+    with contextlib.suppress(InstallError):
+        left += [f"the user {USER}"] if find_user() else []
+    if not is_below(places.executable, (places.prefix,)) and os.path.exists(places.executable):
+        left.append(f"{places.executable} (remove it with what installed it: pip or pipx)")
+    left += [f"{path} (changes of yours to a unit)" for path in glob(f"{UNIT_FOLDER}/vps*.d")]
+    return left
+
+
+def purge(host: Host, places: Places, tell: Tell) -> None:
+    """Remove the installation itself, state and configuration included. Raises InstallError, ReadError, OSError."""
+    paths = list_own_paths(places)
+    if remove_user(host):
+        tell(f"removed the user {USER}")
+    # The environment that runs this very program comes last: what Python has not read yet is gone with it.
+    for path in sorted(paths, key=lambda path: os.path.basename(path).startswith("venv")):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+        tell(f"removed {path}")
+    with contextlib.suppress(OSError):
+        os.rmdir(places.prefix)
