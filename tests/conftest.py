@@ -13,6 +13,11 @@ from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--soak`: everything in tests/faults instead of a bounded part; takes hours."""
+    parser.addoption("--soak", action="store_true", help="run the whole of tests/faults, for hours")
+
+
 @pytest.fixture
 def telegram() -> Iterator[FakeTelegram]:
     """A Bot API server of this test's own."""
