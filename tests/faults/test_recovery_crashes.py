@@ -72,7 +72,7 @@ def test_a_recovery_that_is_killed_at_any_call_tells_what_it_did_and_can_undo_it
             container = reset(engine)
             telegram.messages.clear()
             done = run_killed(LOOP, call, workdir.path, environment)
-            figures["kills survived"] += done.returncode == -signal.SIGKILL
+            figures["kills of a recovery survived"] += done.returncode == -signal.SIGKILL
             was_stopped = container.status == "exited"
             for words in (LOOP, ["monitor", "--once"], ["recover", "restore"]):
                 after = workdir.run(*words, env=environment)
@@ -87,3 +87,4 @@ def test_a_recovery_that_is_killed_at_any_call_tells_what_it_did_and_can_undo_it
             assert engine.actions.count(("stop", "crm-leaky-1")) <= 2
             assert not (state / "commit.json").exists()
             assert json.loads((state / "recovery_state.json").read_text())["changes"] == []
+            figures["changes left undone by recovery"] += 0

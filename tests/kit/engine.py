@@ -55,7 +55,11 @@ class PretendContainer:
                 **health,
             },
             "Config": {"Image": self.image, "Labels": self.labels, "Env": self.environment, "Tty": True},
-            "HostConfig": {"Memory": self.memory_limit_bytes, "NetworkMode": "none", "RestartPolicy": {"Name": "always"}},
+            "HostConfig": {
+                "Memory": self.memory_limit_bytes,
+                "NetworkMode": "none",
+                "RestartPolicy": {"Name": "always"},
+            },
             "NetworkSettings": {"Networks": {}, "Ports": {}},
         }
 

@@ -24,7 +24,7 @@ CHANGES = (
     "fchmod,link,symlink"
 )
 SENDING = "connect,sendto,sendmsg,recvfrom,shutdown"
-OPENING = "openat,flock,close"
+READING = "openat,read,pread64,flock,fstat,newfstatat"
 _LINE = re.compile(r"(?P<process>\d+) +(?P<call>\w+)\((?P<rest>.*)")
 
 
@@ -72,24 +72,32 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def record_calls(
-    words: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None, names: str = f"{CHANGES},{SENDING}"
+    words: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    names: str = f"{CHANGES},{SENDING}",
+    about: str = "",
 ) -> list[Call]:
-    """Run vpsmon once without a fault, and return every call of these names that it made, in order."""
+    """Run vpsmon once without a fault, and return the calls of these names that it made, in order.
+
+    `about`: only those whose arguments, with the paths of open files, hold this text.
+    """
     log = cwd / "strace.log"
-    run_traced(words, [f"--output={log}", f"--trace={names}"], cwd, env)
-    calls = list(_parse(log.read_text(errors="replace").splitlines()))
+    run_traced(words, [f"--output={log}", f"--trace={names}", "--decode-fds=path"], cwd, env)
+    calls = list(_parse(log.read_text(errors="replace").splitlines(), about))
     log.unlink()
     return calls
 
 
-def _parse(lines: Sequence[str]) -> Iterator[Call]:
+def _parse(lines: Sequence[str], about: str) -> Iterator[Call]:
     counts: Counter[tuple[str, str]] = Counter()
     for line in lines:
         match = _LINE.match(line)
         if match and "resumed>" not in line:
             key = match["process"], match["call"]
             counts[key] += 1
-            yield Call(match["call"], counts[key])
+            if about in match["rest"]:
+                yield Call(match["call"], counts[key])
 
 
 def run_killed(
@@ -101,8 +109,8 @@ def run_killed(
 
 
 def run_failing(
-    words: Sequence[str], at: Call, error: str, cwd: Path, env: Mapping[str, str] | None = None, onwards: bool = False
+    words: Sequence[str], at: Call, error: str, cwd: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run vpsmon with this call, or it and all later ones of its name, failing with an error such as ENOSPC."""
-    fault = f"--inject={at.name}:error={error}:when={at.number}{'+' if onwards else ''}"
+    """Run vpsmon with this call failing with an error such as ENOSPC."""
+    fault = f"--inject={at.name}:error={error}:when={at.number}"
     return run_traced(words, ["--output=/dev/null", f"--trace={at.name}", fault], cwd, env)
