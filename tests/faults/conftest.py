@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 _Item = TypeVar("_Item")
@@ -31,6 +32,18 @@ class Effort:
     def times(self, bounded: int, soak: int) -> int:
         """Return how often something is done."""
         return soak if self.is_soak else bounded
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A found input is kept nowhere but in the output: the tests run from a checkout that they leave as it is."""
+    hypothesis.settings.register_profile(
+        "faults",
+        max_examples=3_000 if config.getoption("--soak") else 60,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("faults")
 
 
 @pytest.fixture
