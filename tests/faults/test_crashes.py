@@ -46,7 +46,7 @@ def test_a_pass_that_is_killed_at_any_call_loses_nothing(
     bench.have_a_new_alert()
     calls = record_calls(ONCE, bench.path)
     assert {"write", "rename", "fsync", "unlink", "sendto"} <= {call.name for call in calls}
-    chosen = effort.some(calls, 60) * effort.times(1, 20)
+    chosen = effort.some(calls, 30) * effort.times(1, 20)
     kills = 0
     for call in chosen:
         name = bench.have_a_new_alert()
@@ -64,7 +64,7 @@ def test_a_first_pass_that_is_killed_at_any_call_loses_nothing(
     bench = Installation(Workdir(tmp_path / "recorded"), telegram)
     bench.have_a_new_alert()
     calls = record_calls(ONCE, bench.path)
-    for number, call in enumerate(effort.some(calls, 12)):
+    for number, call in enumerate(effort.some(calls, 6)):
         (tmp_path / str(number)).mkdir()
         fresh = Installation(Workdir(tmp_path / str(number)), telegram, first_number=1000 + number)
         name = fresh.have_a_new_alert()
@@ -76,7 +76,7 @@ def test_kill_after_kill_at_random_moments_loses_nothing(
 ) -> None:
     bench.have_a_new_alert()
     bench.finish()
-    for _ in range(effort.times(6, 150)):
+    for _ in range(effort.times(3, 150)):
         name = bench.have_a_new_alert()
         kills = 0
         for _ in range(4):
@@ -93,7 +93,7 @@ def test_a_resident_monitor_that_is_killed_again_and_again_loses_nothing(
     """The watcher and whatever it has started: the whole group dies at once."""
     bench.have_a_new_alert()
     bench.finish()
-    for _ in range(effort.times(6, 150)):
+    for _ in range(effort.times(3, 150)):
         name = bench.have_a_new_alert()
         for _ in range(2):
             with started_vpsmon(["monitor", "--interval", "0.1"], cwd=bench.path):
