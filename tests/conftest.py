@@ -11,6 +11,20 @@ from tests.kit.command import Workdir
 from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
+from vpsmon.spare import MEMORY_FOLDER
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--soak`: everything in tests/faults instead of a bounded part; takes hours."""
+    parser.addoption("--soak", action="store_true", help="run the whole of tests/faults, for hours")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_spare_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove what vpsmon has kept in memory for state directories of this run that could not be written."""
+    yield
+    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/*%2F{tmp_path_factory.getbasetemp().name}%2F*"):
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

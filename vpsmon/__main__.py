@@ -6,6 +6,16 @@ import sys
 
 
 def main() -> None:
+    """Run the command line; where the machine has nothing left to run it with, say so in one line."""
+    try:
+        _run()
+    except (OSError, MemoryError, ImportError, SystemError) as error:
+        # Every module may be the one that did not fit any more, so nothing is imported for this line.
+        reason = str(error) or type(error).__name__
+        sys.exit(f"vpsmon: error: the machine is short of something: {reason}: see free, df and ulimit -a")
+
+
+def _run() -> None:
     """Run the command line.
 
     A plain `monitor --once`, a plain `export` and each scrape go past click, whose import alone costs 25 ms, twice as

@@ -136,7 +136,7 @@ def parse_container(inspected: Mapping[str, Any]) -> Container:
 
 def parse_list_entry(entry: Mapping[str, Any]) -> Container:
     """Return what the list alone says of a container."""
-    names = entry.get("Names") or [entry.get("Id")]
+    names = _words(entry.get("Names")) or [entry.get("Id")]
     return parse_container(
         {
             "Id": entry.get("Id"),
@@ -194,7 +194,8 @@ def _parse_published_ports(network: Mapping[str, Any]) -> dict[int, tuple[str, i
     published = {}
     for name, bindings in _map(network, "Ports").items():
         port, _, protocol = name.partition("/")
-        binding = bindings[0] if isinstance(bindings, list) and bindings else {}
+        first = bindings[0] if isinstance(bindings, list) and bindings else {}
+        binding = first if isinstance(first, dict) else {}
         host_port = str(binding.get("HostPort") or "")
         if protocol == "tcp" and port.isdecimal() and host_port.isdecimal():
             address = str(binding.get("HostIp") or "")
@@ -211,7 +212,7 @@ def _parse_environment(entries: Any) -> dict[str, str]:
 def _parse_command(inspected: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the program and its arguments as they are run."""
     if inspected.get("Path"):
-        words = [inspected["Path"], *(inspected.get("Args") or [])]
+        words = [inspected["Path"], *_words(inspected.get("Args"))]
     else:
         words = [*_words(settings.get("Entrypoint")), *_words(settings.get("Cmd"))]
     return tuple(str(word) for word in words)

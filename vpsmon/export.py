@@ -20,7 +20,8 @@ from vpsmon.passes import PassContext, record_stack_stage, run_kernel_stage
 from vpsmon.rest_of_pass import find_absence
 from vpsmon.settings import Settings
 from vpsmon.side_by_side import Attempts, attempt_side_by_side
-from vpsmon.state import METRICS_FILE, TARGETS_FILE, StateDirectory, StateError
+from vpsmon.spare import SparedState
+from vpsmon.state import METRICS_FILE, TARGETS_FILE, StateError
 
 MEMORIES_FILE = "export_state.json"
 # An export takes no longer than the deadline of its slowest check.
@@ -32,7 +33,7 @@ def run_export(config_file: str | None, only: str | None = None, to_stdout: bool
     config = load_or_explain(config_file)
     if config is None:
         return EXIT_FAILED
-    state = StateDirectory(config.state_directory)
+    state = SparedState(config.state_directory)
     try:
         text, look = export(PassContext(Host(), config, state, False, MEMORIES_FILE), only, publishes=not to_stdout)
     except StateError as error:

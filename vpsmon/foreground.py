@@ -12,7 +12,8 @@ from vpsmon.output import format_json, format_table, print_text, wants_colour
 from vpsmon.pass_log import SETUP_HINT, report_problems
 from vpsmon.passes import PassContext, StageResult, run_kernel_stage
 from vpsmon.rest_of_pass import run_rest_of_pass
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.spare import SparedState
+from vpsmon.state import StateError
 
 EXIT_FAILED = 1
 EXIT_LIMIT_REACHED = 3
@@ -36,7 +37,7 @@ def run_once(config_file: str | None, as_json: bool, with_alerts: bool, fail_on:
     config = load_or_explain(config_file)
     if config is None:
         return EXIT_FAILED
-    context = PassContext(Host(), config, StateDirectory(config.state_directory), with_alerts)
+    context = PassContext(Host(), config, SparedState(config.state_directory), with_alerts)
     started = context.host.monotonic_seconds()
     kernel = run_kernel_stage(context)
     stack = _run_rest(context, kernel)

@@ -135,12 +135,18 @@ class Host:
             os.close(descriptor)
 
     def can_connect(self, address: str, port: int) -> bool:
-        """Return whether something accepts connections at an address in digits; nothing is sent."""
+        """Return whether something accepts connections at an address in digits; nothing is sent.
+
+        True as well where there is no socket left to try with: who asks looks closer then.
+        """
         import socket
 
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_CONNECT_TIMEOUT_SECONDS)
-            return connection.connect_ex((address, port)) == 0
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+                connection.settimeout(_CONNECT_TIMEOUT_SECONDS)
+                return connection.connect_ex((address, port)) == 0
+        except OSError:
+            return True
 
     def run(self, command: Sequence[str], timeout_seconds: float) -> str:
         """Return what a command prints. Raises ReadError when it is missing, fails or takes too long."""
@@ -174,28 +180,68 @@ class Host:
         timeout_seconds: float,
         through_proxy: bool = False,
     ) -> HttpReply:
-        """Return the answer of a web server, whatever its status. Raises ReadError when there is none.
+        """Return the answer of a web server, whatever its status. Raises ReadError when there is none in time.
 
+        The time is for all of it: the limits of urllib are for each read, and for looking up a name there is none.
         `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
         urllib and not requests: the texts of its exceptions do not hold the URL, and so never the bot token.
         """
-        import http.client
-        import urllib.error
-        import urllib.request
+        return _answer_within(
+            timeout_seconds, lambda: _request(method, url, body, headers, timeout_seconds, through_proxy)
+        )
 
+
+def _answer_within(seconds: float, ask: Callable[[], HttpReply]) -> HttpReply:
+    """Return what `ask` returns, or raise what it raises. Raises ReadError when that takes longer.
+
+    Where no thread can be started, it takes as long as it takes.
+    """
+    import queue
+    import threading
+
+    outcomes: queue.SimpleQueue[HttpReply | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
         try:
-            request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
-            proxies = urllib.request.ProxyHandler(None if through_proxy else {})
-            opener = urllib.request.build_opener(_make_redirect_stopper(), proxies)
-            with opener.open(request, timeout=timeout_seconds) as reply:
-                return HttpReply(reply.status, reply.read(_LARGEST_REPLY_BYTES))
-        except urllib.error.HTTPError as error:
-            return HttpReply(error.code, error.read(_LARGEST_REPLY_BYTES))
-        except urllib.error.URLError as error:
-            raise ReadError(_name_network_error(error.reason)) from None
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
-            raise ReadError(_name_network_error(error)) from None
+            outcomes.put(ask())
+        except Exception as error:
+            outcomes.put(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        return ask()
+    try:
+        outcome = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise ReadError("no answer in time") from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _request(
+    method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float, through_proxy: bool
+) -> HttpReply:
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    try:
+        request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
+        proxies = urllib.request.ProxyHandler(None if through_proxy else {})
+        opener = urllib.request.build_opener(_make_redirect_stopper(), proxies)
+        try:
+            reply = opener.open(request, timeout=timeout_seconds)
+        except urllib.error.HTTPError as refusal:
+            reply = refusal
+        with reply:
+            return HttpReply(reply.status or 0, reply.read(_LARGEST_REPLY_BYTES))
+    except urllib.error.URLError as error:
+        raise ReadError(_name_network_error(error.reason)) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
+        raise ReadError(_name_network_error(error)) from None
 
 
 def _make_redirect_stopper() -> urllib.request.HTTPRedirectHandler:

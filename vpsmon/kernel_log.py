@@ -26,6 +26,9 @@ _KILLED = re.compile(
     r"total-vm:\d+kB, anon-rss:(?P<anon>\d+)kB, file-rss:(?P<file>\d+)kB, shmem-rss:(?P<shmem>\d+)kB"
 )
 # Found in docker/<id>, docker-<id>.scope, libpod-<id>.scope, rootless slices and nested cgroups.
+# The kernel writes at most 1024 characters, each of which /dev/kmsg may show as four. The patterns below look back: a
+# line of a megabyte would keep them for hours.
+_LONGEST_LINE = 4096
 _CONTAINER_ID = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
 
 
@@ -88,6 +91,8 @@ def find_kills(records: Iterable[Record]) -> list[OomKill]:
     cgroup_by_pid: dict[str, str] = {}
     latest_cgroup = ""
     for record in records:
+        if len(record.text) > _LONGEST_LINE:
+            continue
         # Nearly all records are something else; the search of a plain substring is ten times quicker than a match.
         if "oom-kill:" in record.text and (summary := _SUMMARY.search(record.text)):
             cgroup_by_pid[summary["pid"]] = latest_cgroup = summary["cgroup"]

@@ -82,14 +82,16 @@ def wants_colour() -> bool:
 
 
 def print_text(text: str) -> None:
-    """Print to standard output; characters that the terminal's encoding lacks are replaced."""
+    """Print to standard output; characters that the terminal's encoding lacks are replaced. Raises OSError."""
     try:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as `head`, has had enough; Python must not complain about it again at exit.
+    except OSError as error:
+        # Python must not complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has had enough
+            raise
 
 
 def _align(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -33,6 +33,7 @@ ALERT_FILE = "alert_state.json"
 RECOVERY_FILE = "recovery_state.json"
 HISTORY_LOG = "alert_history.log"
 _NAMED_CONSUMERS = 3
+_STATE_CHECK = "state_directory"
 
 
 class StageResult(NamedTuple):
@@ -116,7 +117,11 @@ def _record(
     files = {memories_file: memories.to_state()}
     if with_alerts:
         rows = {name for each in attempts for name in each.check.ROWS}
-        notices, files[ALERT_FILE] = _judge_alerts(context, result.findings, rows)
+        worries: list[Finding] = []
+        if stage == "kernel":
+            rows.add(_STATE_CHECK)
+            worries = _worry_about_state(state)
+        notices, files[ALERT_FILE] = _judge_alerts(context, result.findings + worries, rows)
         files[TOTALS_FILE] = _count(state, notices, findings)
         result = result._replace(notices=notices, entry_id=entry_id)
         if notices and config.settings.has_telegram:
@@ -144,6 +149,14 @@ def find_stopped_names(state: StateDirectory, memories: Memories) -> set[str]:
     return {names[each[:12]] for each in list_stopped_ids(content) if each[:12] in names}
 
 
+def _worry_about_state(state: StateDirectory) -> list[Finding]:
+    """Return what has to be told of the state itself: it is no check, so it has no row."""
+    if not state.trouble:
+        return []
+    advice = "meanwhile alerts are remembered in memory, and recovery leaves everything as it is"
+    return [Finding(_STATE_CHECK, None, "critical", None, "-", state.trouble, advice=advice)]
+
+
 def _judge_alerts(
     context: PassContext, findings: list[Finding], rows: set[str]
 ) -> tuple[list[Notice], dict[str, Any]]:
@@ -164,7 +177,7 @@ def _commit(state: StateDirectory, result: StageResult, files: dict[str, dict[st
         state.commit(files, {HISTORY_LOG: [format_history(notice) for notice in result.notices]})
     except StateError as error:
         return result._replace(state_error=str(error))
-    return result
+    return result._replace(state_error=state.trouble)
 
 
 def _name_consumers(host: Host, findings: Sequence[Finding]) -> list[Finding]:

@@ -19,7 +19,8 @@ from vpsmon.log import say
 from vpsmon.pass_log import report_problems
 from vpsmon.passes import PassContext, StageResult, record_stack_stage
 from vpsmon.presence import explain_absence
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.spare import SparedState
+from vpsmon.state import StateError
 
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
@@ -46,7 +47,8 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     """
     result = find_absence(context) or _run_stack_stage(context, entry_id)
     deliver(context)
-    if context.with_alerts and context.config.settings.HEARTBEAT_URL and not result.state_error:
+    is_good = not (result.state_error or context.state.trouble)
+    if context.with_alerts and context.config.settings.HEARTBEAT_URL and is_good:
         _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
     if has_email(context):
         from vpsmon.mail_spool import deliver_mail
@@ -123,7 +125,7 @@ def main() -> None:
     signal.alarm(_CHILD_TIMEOUT_SECONDS)
     try:
         config = load_config(sys.argv[2] if len(sys.argv) > 2 else None, os.environ)
-        state = StateDirectory(config.state_directory)
+        state = SparedState(config.state_directory)
         result = run_rest_of_pass(PassContext(Host(), config, state), sys.argv[1] or None)
         report_problems(config.settings, state, result)
     except ConfigError as error:

@@ -25,7 +25,11 @@ def attempt_side_by_side(
     for check in checks:
         previous = recall(check)
         work = (check, host, settings, previous)
-        threading.Thread(target=lambda work=work: attempts.put(attempt(*work)), daemon=True).start()
+        try:
+            threading.Thread(target=lambda work=work: attempts.put(attempt(*work)), daemon=True).start()
+        except RuntimeError:
+            # No memory for its stack, or TasksMax or pids.max is reached.
+            attempts.put(Attempt(check, None, ReadError("no thread to read it could be started: see ulimit -u, free")))
     return attempts
 
 

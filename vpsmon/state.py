@@ -22,7 +22,7 @@ from vpsmon.text import clean
 
 SCHEMA = 1
 LOCK_TIMEOUT_SECONDS = 10.0
-_JOURNAL = "commit.json"
+JOURNAL = "commit.json"
 # For other programs: in a folder of its own, because the rest is for nobody else.
 METRICS_FILE = "metrics/metrics.prom"
 TARGETS_FILE = "metrics/targets.json"
@@ -34,12 +34,25 @@ class StateError(Exception):
     """The state directory cannot be used; the text says which file, why, and what to do."""
 
 
+class StorageError(StateError):
+    """The disk that holds the state directory cannot be written, or read, at the moment."""
+
+
+# Of the machine, and it may pass; a wrong owner or a file in the way does not.
+_STORAGE_FAULTS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK),
+)
+
+
 class StateDirectory:
     """The files of one installation. Use `lock()` around everything that reads and then writes."""
 
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.notices: list[str] = []
+        # Why it cannot be written at the moment, where the work goes on without it.
+        self.trouble: str | None = None
         self._wall_seconds = wall_clock
 
     @contextlib.contextmanager
@@ -89,13 +102,21 @@ class StateDirectory:
         except (ValueError, RecursionError):
             return self.set_aside(name, "it is no JSON")
         except OSError as error:
-            raise StateError(f"{self._file(name)} cannot be read: {error.strerror}") from None
+            raise _kind(error)(f"{self._file(name)} cannot be read: {error.strerror}") from None
         if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
             return self.set_aside(name, f"it is not of schema {SCHEMA}")
         return content
 
-    def commit(self, files: Mapping[str, dict[str, Any]], log_lines: Mapping[str, Sequence[str]] | None = None) -> None:
-        """Write the files that changed and append to the logs, all or nothing, also when killed. Raises StateError."""
+    def commit(
+        self,
+        files: Mapping[str, dict[str, Any]],
+        log_lines: Mapping[str, Sequence[str]] | None = None,
+        must_last: bool = False,
+    ) -> None:
+        """Write the files that changed and append to the logs, all or nothing, also when killed. Raises StateError.
+
+        `must_last`: it is no use where the machine forgets it when it is switched off (see spare.py).
+        """
         contents = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
         with self.explain_errors():
             texts = {name: text for name, text in contents.items() if not self._holds(name, text)}
@@ -104,7 +125,7 @@ class StateDirectory:
                 self._write(*next(iter(texts.items())))
             elif texts or appends:
                 journal = {"schema": SCHEMA, "files": texts, "appends": appends}
-                self._write(_JOURNAL, json.dumps(journal))
+                self._write(JOURNAL, json.dumps(journal))
                 self._apply(journal)
 
     def publish(self, name: str, text: str) -> None:
@@ -144,7 +165,7 @@ class StateDirectory:
                 errno.ELOOP: "it must be no symbolic link",
             }
             remedy = remedies.get(error.errno or 0, "check it, or set STATE_DIR")
-            raise StateError(f"state in {self.path} cannot be written: {error.strerror}: {remedy}") from None
+            raise _kind(error)(f"state in {self.path} cannot be written: {error.strerror}: {remedy}") from None
 
     def _prepare(self) -> None:
         try:
@@ -198,14 +219,14 @@ class StateDirectory:
         return {"offset": size, "text": "".join(f"{clean(line, 2000)}\n" for line in lines)}
 
     def _finish_journal(self) -> None:
-        if not os.path.lexists(self._file(_JOURNAL)):
+        if not os.path.lexists(self._file(JOURNAL)):
             return
-        journal = self.load(_JOURNAL)
+        journal = self.load(JOURNAL)
         try:
             if journal:
                 self._apply(journal)
         except (KeyError, TypeError, AttributeError):
-            self.set_aside(_JOURNAL, "it is no journal")
+            self.set_aside(JOURNAL, "it is no journal")
 
     def _apply(self, journal: Mapping[str, Any]) -> None:
         """Do what the journal says; doing it twice is the same as doing it once."""
@@ -213,7 +234,7 @@ class StateDirectory:
             self._append(name, append["offset"], append["text"])
         for name, text in journal["files"].items():
             self._write(name, text)
-        os.unlink(self._file(_JOURNAL))
+        os.unlink(self._file(JOURNAL))
         sync_directory(self.path)
 
     def _append(self, name: str, offset: int, text: str) -> None:
@@ -225,3 +246,7 @@ class StateDirectory:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
+
+
+def _kind(error: OSError) -> type[StateError]:
+    return StorageError if error.errno in _STORAGE_FAULTS else StateError

@@ -16,7 +16,7 @@ from vpsmon.log import say
 from vpsmon.pass_log import SETUP_HINT, report_problems
 from vpsmon.passes import PassContext, run_kernel_stage
 from vpsmon.rest_of_pass import EXIT_CRITICAL, is_needed
-from vpsmon.state import StateDirectory
+from vpsmon.spare import SparedState
 from vpsmon.systemd import Notifier
 
 _RECOVERY_PAUSE_SECONDS = 60
@@ -77,7 +77,7 @@ class Watcher:
         self._notifier.send("READY=1")
 
     def _run_pass(self) -> None:
-        state = StateDirectory(self._config.state_directory)
+        state = SparedState(self._config.state_directory)
         context = PassContext(Host(), self._config, state)
         result = run_kernel_stage(context)
         report_problems(self._config.settings, state, result)

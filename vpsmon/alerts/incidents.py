@@ -17,6 +17,8 @@ _FORGET_AFTER_SECONDS = 86_400
 # An incident whose check has not been able to look for this long is forgotten.
 _GIVE_UP_SECONDS = 7 * 86_400
 _MOST_TOLD_EVENTS = 200
+# Objects that come and go all day, such as containers of a build server, must not make every pass slower.
+_MOST_TYPES = 1000
 _MOST_NAMED_EVENTS = 3
 
 
@@ -181,6 +183,9 @@ class Ledger:
             for key, record in self.types.items()
             if record.get("held") or self._now - min(record["seen"], self._now) < limit
         }
+        if len(self.types) > _MOST_TYPES:
+            newest = sorted(self.types.items(), key=lambda item: (bool(item[1].get("held")), item[1]["seen"]))
+            self.types = dict(newest[-_MOST_TYPES:])
         self.incidents = {
             key: incident for key, incident in self.incidents.items() if self._now - incident["seen"] < _GIVE_UP_SECONDS
         }

@@ -7,10 +7,13 @@ from typing import Any
 
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
+from vpsmon.alerts.overflow import bound
 
 FILE = "outbox.json"
-# A week of the noisiest machine; beyond that the oldest entries that are not critical go first.
-_MOST_ENTRIES = 1000
+# Nobody reads those of the week before last; the first message is never touched: it may be on its way.
+_MOST_REPORTS = 7
+# Times that every clock can show: from 1970 to the year 9999.
+_LATEST_WALL_SECONDS = 253_402_300_799
 
 
 def add_entry(
@@ -29,7 +32,7 @@ def add_entry(
         "notices": [list(notice) for notice in notices],
         "parts_sent": 0,
     }
-    return {**outbox, "entries": _bound([*entries, entry])}
+    return {**outbox, "entries": bound([*entries, entry])}
 
 
 def add_report(
@@ -45,7 +48,9 @@ def add_report(
         "lines": [list(line) for line in lines],
         "photo": photo,
     }
-    return {**outbox, "entries": _bound([*list_entries(outbox), entry])}
+    first, *rest = [*list_entries(outbox), entry]
+    reports = [each for each in rest if each.get("lines")]
+    return {**outbox, "entries": [first, *(each for each in rest if each not in reports[:-_MOST_REPORTS])]}
 
 
 def take_out(entries: list[dict[str, Any]], identity: str, notice_count: int) -> list[dict[str, Any]]:
@@ -67,20 +72,35 @@ def list_entries(outbox: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_entry(entry: Any) -> bool:
     try:
-        [Notice(*notice) for notice in entry["notices"]]
-        [Line(*line) for line in entry.get("lines", [])]
-        float(entry["wall_seconds"])
-        return isinstance(entry["id"], str) and isinstance(entry["host"], str) and isinstance(entry["parts_sent"], int)
-    except (TypeError, KeyError, ValueError):
+        notices = [Notice(*notice) for notice in entry["notices"]]
+        lines = [Line(*line) for line in entry.get("lines", [])]
+        texts = [entry["id"], entry["host"], entry.get("photo", ""), *(text for line in lines for text in line)]
+        counts = [entry["parts_sent"], *entry.get("dropped", {}).values()]
+        return (
+            bool(notices or lines)
+            and all(map(_is_notice, notices))
+            and all(isinstance(text, str) for text in texts)
+            and "/" not in entry.get("photo", "")
+            and _is_time(entry["wall_seconds"])
+            and all(map(_is_count, counts))
+        )
+    except (TypeError, KeyError, AttributeError):
         return False
 
 
-def _bound(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    while len(entries) > _MOST_ENTRIES:
-        mild = (index for index, entry in enumerate(entries) if not _is_critical(entry))
-        del entries[next(mild, 0)]
-    return entries
+def _is_notice(notice: Notice) -> bool:
+    texts = (notice.check, notice.object or "", notice.message, notice.advice or "")
+    return (
+        notice.severity in ("critical", "warning", "info")
+        and all(isinstance(text, str) for text in texts)
+        and _is_time(notice.wall_seconds)
+        and _is_count(notice.suppressed_count)
+    )
 
 
-def _is_critical(entry: dict[str, Any]) -> bool:
-    return any(notice[0] == "critical" for notice in entry["notices"])
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= _LATEST_WALL_SECONDS
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0

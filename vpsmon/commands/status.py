@@ -22,6 +22,7 @@ from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.output import print_text
 from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
 from vpsmon.probes import SERVICES, run_probe
+from vpsmon.spare import SparedState
 from vpsmon.state import StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local
 
@@ -58,7 +59,7 @@ def status(config_file: str | None) -> None:
 
 def describe(host: Host, config: Config) -> Screen:
     """Return the whole screen. Raises StateError."""
-    state = StateDirectory(config.state_directory)
+    state = SparedState(config.state_directory)
     units, is_running = _describe_units(host, config, state)
     lines = [*_describe_head(host, config), *units, *_describe_state(host, config, state)]
     lines += _describe_services(host, config)

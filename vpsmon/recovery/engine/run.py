@@ -21,7 +21,7 @@ from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recove
 from vpsmon.recovery.engine.world import World
 from vpsmon.rest_of_pass import deliver
 from vpsmon.settings import Settings
-from vpsmon.state import StateDirectory
+from vpsmon.spare import SparedState
 
 _FORGOTTEN = (
     "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "
@@ -50,7 +50,7 @@ def recover(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """Run the rules once, or undo all changes. Raises StateError."""
-    context = PassContext(make_host(), config, StateDirectory(config.state_directory))
+    context = PassContext(make_host(), config, SparedState(config.state_directory))
     settings = config.settings
     machine = RealMachine(settings, make_host, sleep)
     if is_dry:

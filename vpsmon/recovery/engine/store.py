@@ -99,7 +99,7 @@ class RealStore:
                     host = self._context.host
                     outbox = state.load(OUTBOX_FILE)
                     files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), self._entry_id, notices)
-            state.commit(files, logs)
+            state.commit(files, logs, must_last=True)
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:
         """Write what the checks remember beside what the monitor has written meanwhile."""
@@ -157,7 +157,9 @@ class DryStore:
 def hold_recovery_lock(state: StateDirectory) -> Iterator[bool]:
     """Give True to the only recovery of this machine, False where another one runs. Raises StateError."""
     with state.lock():
-        pass  # makes the directory, or says what is wrong with it
+        # What recovery writes down must outlast the machine: memory will not do.
+        if state.trouble:
+            raise StateError(state.trouble)
     try:
         descriptor = open_private(os.path.join(state.path, _LOCK_FILE), os.O_RDWR)
     except OSError as error:

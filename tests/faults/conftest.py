@@ -1,0 +1,70 @@
+"""What the fault tests count, and how much of it there is: a bounded part always, everything with `--soak`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import TypeVar
+
+import hypothesis
+import pytest
+
+_Item = TypeVar("_Item")
+_FIGURES = pytest.StashKey["Counter[str]"]()
+
+
+class Effort:
+    """How much of a test is run: with `--soak` all of it, else a part that is another one in each run."""
+
+    def __init__(self, is_soak: bool) -> None:
+        self.is_soak = is_soak
+        self.chance = Random()  # noqa: S311 - spreads the faults
+
+    def some(self, items: Iterable[_Item], count: int) -> list[_Item]:
+        """Return all items, or that many of them, spread over all."""
+        everything = list(items)
+        if self.is_soak or len(everything) <= count:
+            return everything
+        start = self.chance.random()
+        return [everything[int((start + position) * len(everything) / count)] for position in range(count)]
+
+    def times(self, bounded: int, soak: int) -> int:
+        """Return how often something is done."""
+        return soak if self.is_soak else bounded
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A found input is kept nowhere but in the output: the tests run from a checkout that they leave as it is."""
+    hypothesis.settings.register_profile(
+        "faults",
+        max_examples=3_000 if config.getoption("--soak") else 60,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("faults")
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest) -> Effort:
+    """The bounded part, or everything."""
+    return Effort(bool(request.config.getoption("--soak")))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Counter[str]:
+    """What was counted, shown at the end of the run."""
+    return request.config.stash.setdefault(_FIGURES, Counter())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the figures."""
+    counted = config.stash.get(_FIGURES, Counter())
+    if counted:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(_format(sorted(counted.items())))
+
+
+def _format(counted: Sequence[tuple[str, int]]) -> str:
+    return "\n".join(f"{what}: {number:,}" for what, number in counted)

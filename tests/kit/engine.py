@@ -1,0 +1,117 @@
+"""The part of the Docker Engine API that vpsmon uses, with as many containers as a test wants, none of them real.
+
+For what a real engine is too slow for: hundreds of containers, and hundreds of recoveries that are killed half-way.
+Shapes as Docker 20.10 answers (`docker inspect`), cut to the keys that vpsmon reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.kit.local_server import Answer, LocalServer, Request, reply
+
+VERSION = "1.41"
+
+
+def _stamp(wall_seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_seconds))
+
+
+@dataclass
+class PretendContainer:
+    """A container that is only said to be there."""
+
+    id: str
+    name: str
+    status: str = "running"
+    restart_count: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    environment: list[str] = field(default_factory=list)
+    memory_limit_bytes: int = 0
+    health: str | None = None
+    image: str = "busybox"
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what `docker inspect` says of it."""
+        now = time.time()
+        health = {"Health": {"Status": self.health, "FailingStreak": 0, "Log": []}} if self.health else {}
+        return {
+            "Id": self.id,
+            "Name": f"/{self.name}",
+            "Created": _stamp(now - 86_400),
+            "RestartCount": self.restart_count,
+            "State": {
+                "Status": self.status,
+                "Running": self.status == "running",
+                "Pid": 0,
+                "ExitCode": 1 if self.status != "running" else 0,
+                "OOMKilled": False,
+                "Error": "",
+                "StartedAt": _stamp(now - 2),
+                "FinishedAt": _stamp(now - 3),
+                **health,
+            },
+            "Config": {"Image": self.image, "Labels": self.labels, "Env": self.environment, "Tty": True},
+            "HostConfig": {
+                "Memory": self.memory_limit_bytes,
+                "NetworkMode": "none",
+                "RestartPolicy": {"Name": "always"},
+            },
+            "NetworkSettings": {"Networks": {}, "Ports": {}},
+        }
+
+
+class FakeEngine(LocalServer):
+    """An engine on loopback; `DOCKER_HOST` is to be its `host`. What it was told to do is in `actions`."""
+
+    def __init__(self, *containers: PretendContainer) -> None:
+        super().__init__()
+        self.containers = {each.id: each for each in containers}
+        self.actions: list[tuple[str, str]] = []
+
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST is to be."""
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def judge(self, request: Request) -> Answer:
+        """Answer as the engine does."""
+        parts = request.parts
+        if parts == ["_ping"]:
+            return Answer(200, b"OK", {"Api-Version": VERSION})
+        if parts[1:] == ["containers", "json"]:
+            return reply([self._list(each) for each in self.containers.values()])
+        if parts[1:] == ["events"]:
+            return Answer(200)
+        container = self.containers.get(parts[2]) if len(parts) == 4 else None
+        if container is None:
+            return reply({"message": f"No such container: {parts[-2]}"}, 404)
+        if parts[3] == "json":
+            return reply(container.inspect())
+        if parts[3] == "logs":
+            return Answer(200, b"it is broken\n")
+        return self._act(container, parts[3])
+
+    def _list(self, container: PretendContainer) -> dict[str, Any]:
+        return {
+            "Id": container.id,
+            "Names": [f"/{container.name}"],
+            "Image": container.image,
+            "Labels": container.labels,
+            "State": container.status,
+        }
+
+    def _act(self, container: PretendContainer, verb: str) -> Answer:
+        verbs: dict[str, Callable[[PretendContainer], None]] = {
+            "stop": lambda each: setattr(each, "status", "exited"),
+            "start": lambda each: setattr(each, "status", "running"),
+            "restart": lambda each: setattr(each, "status", "running"),
+        }
+        if verb not in verbs:
+            return reply({"message": "page not found"}, 404)
+        self.actions.append((verb, container.name))
+        verbs[verb](container)
+        return Answer(204)
