@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import click
+import pytest
 import tomli
 
 from tests.kit.command import Workdir
@@ -17,6 +18,7 @@ from vpsmon.settings import DEFAULTS, KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Only these modules may reach outside the process.
 DOORS = {"host.py", "smtp.py"}
 # Variables of the environment that the README names, of vpsmon's start and of other programs.
@@ -64,6 +66,32 @@ def test_every_command_is_in_the_readme_and_has_help() -> None:
         assert command is not None
         assert command.help
         assert f"`vpsmon {name}" in README
+
+
+def test_the_list_of_commands_tells_each_to_its_end(workdir: Workdir) -> None:
+    listed = workdir.run("--help", env={"COLUMNS": "80"}).stdout.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(main.list_commands(click.Context(main)))
+    assert all(re.search(r"[^.]\.$", line) for line in listed), listed
+
+
+def read_anchors(path: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", path.read_text(encoding="utf-8"))
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    document = ROOT / name
+    text = re.sub(r"(?ms)^```.*?^```$", "", document.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, fragment = target.partition("#")
+        if path.startswith("https://"):
+            continue
+        linked = (document.parent / path) if path else document
+        assert linked.exists(), target
+        assert not fragment or fragment in read_anchors(linked), target
 
 
 def test_every_command_of_the_readme_runs(workdir: Workdir) -> None:

@@ -65,7 +65,7 @@ def test_memory_keys_and_clients_are_those_of_redis_cli(server: RedisServer) -> 
     row = see(server.url)
     assert row.status == "ok"
     assert row.value == pytest.approx(int(server.info("used_memory")), rel=0.02)
-    assert "in 123457 keys for 1 clients, no maxmemory limit" in row.message
+    assert "in 123457 keys for 1 client, no maxmemory limit" in row.message
 
 
 def test_other_readers_share_the_connection_and_get_plain_values(server: RedisServer) -> None:

@@ -97,6 +97,7 @@ def judge_state(**changes: Any) -> Finding:
         ({"status": "exited", "exit_code": 0}, "ok", "critical"),
         ({"status": "exited", "exit_code": 1}, "warning", "critical"),
         ({"status": "exited", "exit_code": 143}, "warning", "critical"),
+        ({"status": "exited", "exit_code": 0, "start_error": "address already in use"}, "warning", "critical"),
         ({"status": "paused"}, "ok", "critical"),
         ({"status": "dead"}, "warning", "critical"),
         ({"status": "removing"}, "ok", "ok"),
@@ -141,6 +142,11 @@ def test_an_incident_stays_open_until_the_health_check_has_passed() -> None:
 def test_the_ways_to_end_are_told_apart(exit_code: int, cause: str | None, text: str) -> None:
     finding = judge_state(status="exited", exit_code=exit_code, cause=cause, finished_wall_seconds=NOW - 60)
     assert text in finding.message
+
+
+def test_a_failed_start_is_told_and_not_how_it_had_ended_before() -> None:
+    finding = judge_state(status="exited", exit_code=137, start_error="address already in use")
+    assert finding.message == "not running: its last start failed: address already in use"
 
 
 def test_an_engine_that_stays_away_is_critical_after_a_minute_and_keeps_the_names() -> None:

@@ -9,7 +9,7 @@ import click
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 
 
-@click.command()
+@click.command(short_help="Write metrics for Prometheus.")
 @click.option(
     "--only", type=click.Choice(["waha", "n8n", "leads"]), help="Read this alone; the file then holds no more."
 )

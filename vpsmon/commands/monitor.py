@@ -10,7 +10,7 @@ from vpsmon.findings import Severity
 from vpsmon.foreground import EXIT_FAILED, load_or_explain, run_once
 
 
-@click.command()
+@click.command(short_help="Check the machine and alert, for ever or once.")
 @click.option("--once", is_flag=True, help="Run one pass, print it and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON.")
 @click.option("--no-alerts", is_flag=True, help="With --once: tell nobody and leave the alerts to the next pass.")

@@ -12,7 +12,7 @@ from vpsmon.foreground import EXIT_FAILED, load_or_explain
 _WHAT = ["run-all", "waha", "queue", "swap", "loops", "unhealthy", "restore"]
 
 
-@click.command()
+@click.command(short_help="Repair what is wrong, verify it, undo what is over.")
 @click.argument("what", type=click.Choice(_WHAT), default="run-all", metavar="[WHAT]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -15,7 +15,7 @@ from vpsmon.probes import ALL, run_probe
 from vpsmon.text import format_local
 
 
-@click.command()
+@click.command(short_help="Try every path that vpsmon uses.")
 @click.option("--send", is_flag=True, help="Also send a message to the Telegram chat.")
 @click.pass_obj
 def selftest(config_file: str | None, send: bool) -> None:

@@ -38,7 +38,7 @@ class Screen(NamedTuple):
     is_running: bool
 
 
-@click.command()
+@click.command(short_help="Show what goes on, and what was found.")
 @click.pass_obj
 def status(config_file: str | None) -> None:
     """Show the units, the last pass, open incidents, what waits to be sent, and the services that were found.

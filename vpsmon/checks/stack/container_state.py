@@ -213,6 +213,10 @@ def _assess_health(container: Observed, look: str) -> _Verdict:
 
 
 def _assess_end(container: Observed, now_seconds: float, look: str) -> _Verdict:
+    if container.start_error:
+        # How it ended before says nothing of why it does not run now.
+        advice = f"docker start {container.name} tries again, or says why it cannot"
+        return _Verdict(f"not running: its last start failed: {container.start_error}", True, True, advice)
     message = f"not running: {describe_exit(_to_death(container), container.cause)}"
     if container.finished_wall_seconds is not None:
         message += f" ({format_duration(now_seconds - container.finished_wall_seconds)} ago)"

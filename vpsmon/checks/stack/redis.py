@@ -110,7 +110,8 @@ def _can_evict(reading: Reading) -> bool:
 def _compose_message(
     reading: Reading, status: Status, percent: float, limit_bytes: int, limit_name: str, previous: Previous | None
 ) -> str:
-    parts = [f"{format_bytes(reading.used_bytes)} in {reading.keys} keys for {reading.clients} clients"]
+    clients = f"{reading.clients} client{'' if reading.clients == 1 else 's'}"
+    parts = [f"{format_bytes(reading.used_bytes)} in {reading.keys} keys for {clients}"]
     if limit_bytes:
         parts.append(f"{percent:.0f} % of {limit_name} ({format_bytes(limit_bytes)})")
     else:
