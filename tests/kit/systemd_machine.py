@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ Requires=docker.socket
 [Service]
 ExecStart=/lib/systemd/systemd-socket-proxyd /engine.sock
 """
+KEPT_SECONDS = 86_400
 TERMINAL_SECONDS = 120  # building an environment, on a busy machine
 # Everything that anybody may have changed, without what the kernel, the journal and the passing of time put there. What
 # is in a file is compared where an installer may write; of the packages below /usr, their sizes.
@@ -213,8 +215,8 @@ def _root_archive() -> Path:
 def _wheels() -> Path:
     """Return a folder with the wheels that an installation needs, for the Python of the machine."""
     for_machine = ["--python-version", PYTHON_VERSION, "--only-binary", ":all:"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", *for_machine, *_needs(), "--dest"]
-    return _keep("wheels", " ".join(command), "", command)
+    download = ["-m", "pip", "download", "--quiet", *for_machine, *_needs(), "--dest"]
+    return _keep("wheels", " ".join(download), "", [sys.executable, *download])
 
 
 def _needs() -> list[str]:
@@ -231,13 +233,16 @@ def _keep(kind: str, made_from: str, ending: str, command: list[str]) -> Path:
     with (CACHE_FOLDER / f"vpsmon-test-{kind}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
+            # What another run uses, of another checkout, is younger than that.
             for stale in CACHE_FOLDER.glob(f"vpsmon-test-{kind}-*"):
-                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+                if time.time() - stale.stat().st_mtime > KEPT_SECONDS:
+                    shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             # Elsewhere first: what a killed run began must never be taken for the whole.
             folder = Path(tempfile.mkdtemp(prefix=f"vpsmon-test-{kind}-", dir=CACHE_FOLDER))
             _run([*command, str(folder / "made")])
             (folder / "made").rename(path)
             folder.rmdir()
+        os.utime(path)
     return path
 
 
