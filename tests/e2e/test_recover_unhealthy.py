@@ -98,7 +98,10 @@ def test_what_is_starting_or_needs_a_database_that_is_down_is_left_alone(engine:
         assert list_actions(engine, since) == []
 
 
-def test_the_database_comes_first_and_what_needs_it_gets_time_to_recover(engine: DockerEngine, tmp_path: Path) -> None:
+def test_the_database_comes_first_and_what_needs_it_gets_time_to_recover(
+    engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vpsmon.recovery.container_unhealthy._VERIFY_SECONDS", 10.0)
     bench = Bench(tmp_path, UNHEALTHY_AFTER_SEC=1)
     with sick_container(engine, "n8n"), sick_container(engine, "postgres", WELL_AFTER_RESTART):
         bench.run("unhealthy")
