@@ -115,10 +115,10 @@ def test_every_service_can_do_its_work_in_its_sandbox(machine: Machine, service:
     selftest = f"[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=-{LINK} selftest\n"
     with drop_in(machine, unit, selftest):
         machine.read(f"systemctl restart {unit}")
+    machine.read("systemctl restart vps-monitor.service")
     told = journal(machine, unit)
     for name in ("configuration", "state directory", "/proc", "memory pressure", "kernel log", "Docker", "Telegram"):
         assert re.search(rf"(?m)^OK +{name}  ", told), told
-    machine.read("systemctl restart vps-monitor.service")
 
 
 def test_the_timers_have_soon_done_their_first_work(machine: Machine) -> None:
