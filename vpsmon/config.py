@@ -11,11 +11,10 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import tomli
-
-from vpsmon.settings import DEFAULTS, KINDS, SECRET_KEYS, URL_KEYS, Settings, allowed_range
+from vpsmon.settings import DEFAULTS, KINDS, SECRET_KEYS, URL_KEYS, allowed_range
+from vpsmon.settings import Config as Config
 from vpsmon.text import clean
 
 _KEY_AT_LINE_START = re.compile(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""")
@@ -37,15 +36,6 @@ class ConfigError(Exception):
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
         self.lines = lines
-
-
-class Config(NamedTuple):
-    """The settings in force, where they came from, and what is odd about them without being wrong."""
-
-    settings: Settings
-    path: str | None
-    state_directory: str
-    warnings: tuple[str, ...] = ()
 
 
 def load_config(option: str | None, environment: Mapping[str, str]) -> Config:
@@ -117,6 +107,8 @@ def _read_text(path: str) -> str:
 
 def _parse(path: str, text: str) -> tuple[list[tuple[int, str, Any]], list[str]]:
     """Return (line, key, value) of everything that is valid, and a line of text for each thing that is not."""
+    import tomli
+
     lines = text.split("\n")
     try:
         table = tomli.loads(text)
@@ -131,6 +123,8 @@ def _parse(path: str, text: str) -> tuple[list[tuple[int, str, Any]], list[str]]
 
 def _parse_each_line(path: str, lines: list[str]) -> tuple[list[tuple[int, str, Any]], list[str]]:
     """The parser stops at the first fault of a file; line by line, every fault is named in one go."""
+    import tomli
+
     entries: dict[str, tuple[int, str, Any]] = {}
     errors = []
     for number, line in enumerate(lines, 1):

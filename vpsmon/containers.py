@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from vpsmon import docker_client
+from vpsmon.docker_api import ApiError, Engine, NotFound
 from vpsmon.host import Host
 from vpsmon.settings import Settings
-
-if TYPE_CHECKING:
-    import docker
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # Containers that share the network of another that shares the network of another: nobody nests deeper than this.
@@ -73,31 +71,29 @@ def read_containers(host: Host, settings: Settings) -> list[Container]:
 
 
 def _read_all(host: Host) -> list[Container]:
-    deadline = host.monotonic_seconds() + docker_client.TIMEOUT_SECONDS
+    deadline = host.monotonic_seconds() + docker_client.TIMEOUT_SECONDS * host.patience
     with docker_client.open_client() as client:
         containers = list(_inspect_all(client, host, deadline))
     return sorted(containers, key=lambda container: container.name)
 
 
-def _inspect_all(client: docker.APIClient, host: Host, deadline: float) -> Iterator[Container]:
+def _inspect_all(client: Engine, host: Host, deadline: float) -> Iterator[Container]:
     """Yield every container; one that vanishes after it was listed is left out."""
-    import docker.errors
-
     _limit_time(client, host, deadline)
     for entry in client.containers(all=True):
         _limit_time(client, host, deadline)
         try:
             yield parse_container(client.inspect_container(entry["Id"]))
-        except docker.errors.NotFound:
+        except NotFound:
             continue
-        except docker.errors.APIError as error:
+        except ApiError as error:
             # A container with damaged data fails to be inspected for good; it must not hide the others.
-            yield parse_list_entry(entry)._replace(inspect_error=str(error.explanation or error))
+            yield parse_list_entry(entry)._replace(inspect_error=error.explanation)
 
 
-def _limit_time(client: docker.APIClient, host: Host, deadline: float) -> None:
+def _limit_time(client: Engine, host: Host, deadline: float) -> None:
     """Give the next request what is left of the time for all of them."""
-    client.timeout = max(0.1, deadline - host.monotonic_seconds())  # type: ignore[assignment]  # a float is as good
+    client.timeout = max(0.1, deadline - host.monotonic_seconds())
 
 
 def parse_container(inspected: Mapping[str, Any]) -> Container:

@@ -65,15 +65,9 @@ def read_recent_deaths(host: Host, since_wall_seconds: float) -> dict[str, Death
 
 
 def _read_events(host: Host, since_wall_seconds: float) -> Iterable[str]:
-    # Not client.events(): it waits without end where the engine hangs.
-    parameters = {
-        "since": f"{since_wall_seconds:.0f}",
-        "until": f"{host.wall_seconds():.3f}",
-        "filters": json.dumps({"type": ["container"], "event": ["die", "oom"]}),
-    }
+    since, until = f"{since_wall_seconds:.0f}", f"{host.wall_seconds():.3f}"
     with docker_client.open_client(_TIMEOUT_SECONDS) as client:
-        url = f"{client.base_url}/v{client.api_version}/events"
-        return client.get(url, params=parameters, timeout=_TIMEOUT_SECONDS).text.splitlines()
+        return client.read_events(since, until, {"type": ["container"], "event": ["die", "oom"]})
 
 
 def parse_events(lines: Iterable[str]) -> dict[str, Death]:
@@ -145,5 +139,4 @@ def _read_last_log(container_id: str, death: Death) -> bytes:
     """Return the last lines that the container wrote before it ended."""
     with docker_client.open_client(_TIMEOUT_SECONDS) as client:
         until = int(death.wall_seconds) + 1
-        log = client.logs(container_id, stdout=True, stderr=True, tail=_LAST_LOG_LINES, until=until)
-        return bytes(log)
+        return client.logs(container_id, _LAST_LOG_LINES, until)

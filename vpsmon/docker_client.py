@@ -1,6 +1,6 @@
 """How to reach the container engine: DOCKER_HOST, docker contexts, Docker's sockets, Podman's sockets.
 
-The `docker` library (90 ms to import) is imported only when there is an endpoint to talk to.
+The `docker` library is imported only where it is needed to find or to reach the engine: see docker_api.py.
 """
 
 from __future__ import annotations
@@ -9,18 +9,13 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from vpsmon.docker_api import ApiError, Engine, UnixTransport
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.text import clean
 
-if TYPE_CHECKING:
-    import docker
-
 TIMEOUT_SECONDS = 4.0
-# Every daemon answers /_ping whatever version the client has in mind, and says in it which version it speaks itself.
-# There is no version that all take: Docker 20.10 speaks up to 1.41, Docker 29 from 1.44 on.
-_VERSION_BEFORE_PING = "1.41"
 _NO_ENGINE = "start Docker (systemctl start docker), or set DOCKER_HOST to where the engine listens"
 
 
@@ -69,7 +64,10 @@ def _list_usual_sockets(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _find_explicit(environment: Mapping[str, str]) -> Endpoint | None:
     """Return what DOCKER_HOST or a docker context says, in the order of the docker command; None for neither."""
-    if environment.get("DOCKER_HOST"):
+    address = environment.get("DOCKER_HOST")
+    if address and address.startswith("unix://"):
+        return Endpoint(address, "DOCKER_HOST")
+    if address:
         from docker.utils import kwargs_from_env
 
         with _told_plainly("DOCKER_HOST"):
@@ -100,22 +98,18 @@ def _read_current_context(environment: Mapping[str, str]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def connect(endpoint: Endpoint, timeout_seconds: float = TIMEOUT_SECONDS) -> docker.APIClient:
-    """Return a client that speaks the engine's own version of the API. Raises ReadError, within the timeout."""
-    import docker
+def connect(endpoint: Endpoint, timeout_seconds: float = TIMEOUT_SECONDS) -> Engine:
+    """Return a client of the engine; nothing is sent yet. Raises ReadError for an address that makes no sense."""
+    if endpoint.socket_path:
+        return Engine(UnixTransport(endpoint.socket_path), timeout_seconds)
+    from vpsmon.docker_library import LibraryTransport
 
     with _told_plainly(endpoint.source):
-        client = _make_client(docker.APIClient, endpoint, _VERSION_BEFORE_PING, timeout_seconds)
-    with _explained(endpoint):
-        version = client.get(f"{client.base_url}/_ping", timeout=timeout_seconds).headers.get("Api-Version")
-        if version and version != _VERSION_BEFORE_PING:
-            client.close()
-            client = _make_client(docker.APIClient, endpoint, version, timeout_seconds)
-    return client
+        return Engine(LibraryTransport(endpoint.url, endpoint.tls), timeout_seconds)
 
 
 @contextmanager
-def open_client(timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[docker.APIClient]:
+def open_client(timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Engine]:
     """Give a client for the engine of this machine. Raises NotApplicable (there is none) or ReadError, also later."""
     endpoint = find_endpoint()
     client = connect(endpoint, timeout_seconds)
@@ -126,29 +120,12 @@ def open_client(timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[docker.API
         client.close()
 
 
-def _make_client(
-    client_type: type[docker.APIClient], endpoint: Endpoint, version: str, timeout_seconds: float
-) -> docker.APIClient:
-    client = client_type(
-        base_url=endpoint.url,
-        version=version,
-        timeout=timeout_seconds,  # type: ignore[arg-type]  # a float is as good, and what requests takes
-        tls=endpoint.tls or False,
-    )
-    # Without this, every single request looks through the environment for proxies, and for a ~/.netrc.
-    client.trust_env = False
-    return client
-
-
 @contextmanager
 def _explained(endpoint: Endpoint) -> Iterator[None]:
-    """Turn what the docker library raises inside into a ReadError of one line that says how to mend it."""
-    import docker.errors
-    import requests
-
+    """Turn what goes wrong inside into a ReadError of one line that says how to mend it."""
     try:
         yield
-    except (docker.errors.DockerException, requests.RequestException) as error:
+    except (ApiError, OSError) as error:
         raise ReadError(_explain(error, endpoint)) from None
 
 
@@ -161,34 +138,16 @@ def _told_plainly(what: str) -> Iterator[None]:
         raise ReadError(f"{what} cannot be used: {clean(str(error), 200)}") from None
 
 
-def _explain(error: Exception, endpoint: Endpoint) -> str:
-    import docker.errors
-    import requests
-
+def _explain(error: ApiError | OSError, endpoint: Endpoint) -> str:
     place = f"{endpoint.url} ({endpoint.source})"
-    cause = _find_os_error(error)
-    if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
+    if isinstance(error, ApiError):
+        return f"Docker at {place} refused: {clean(error.explanation, 200)}"
+    if isinstance(error, TimeoutError):
         return f"Docker at {place} does not answer in time: it hangs; systemctl restart docker, its log tells why"
-    if isinstance(error, docker.errors.APIError):
-        return f"Docker at {place} refused: {clean(str(error.explanation or error), 200)}"
-    if cause is None:
-        return f"Docker at {place} cannot be reached: {type(error).__name__}; is the address right?"
-    if cause.errno in (errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EACCES, errno.EPERM):
         return f"Docker at {place} may not be used by this user: run as root, or add the user to the group docker"
-    if cause.errno == errno.EAGAIN:
+    if error.errno == errno.EAGAIN:
         return f"Docker at {place} takes no more connections: it hangs; systemctl restart docker, its log tells why"
-    if cause.errno in (errno.ECONNREFUSED, errno.ENOENT):
+    if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
         return f"Docker at {place} is not running: systemctl start docker, its log tells why it ended"
-    return f"Docker at {place} cannot be reached: {cause.strerror or type(cause).__name__}"
-
-
-def _find_os_error(error: BaseException | None) -> OSError | None:
-    """Return the error of the operating system below those of requests (itself an OSError) and urllib3."""
-    for _ in range(10):
-        if error is None:
-            return None
-        if isinstance(error, OSError) and (error.errno is not None or isinstance(error, TimeoutError)):
-            return error
-        inner = [each for each in error.args if isinstance(each, BaseException)]
-        error = inner[0] if inner else error.__cause__ or error.__context__
-    return None
+    return f"Docker at {place} cannot be reached: {error.strerror or error}"

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vpsmon import docker_client, waha
 from vpsmon.cgroups import read_usage
 from vpsmon.containers import Container, parse_container
+from vpsmon.docker_api import Engine, NotFound
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.protection import is_essential, is_left_alone
 from vpsmon.recovery.engine.model import Action
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
-
-if TYPE_CHECKING:
-    import docker
 
 # What an engine gives a container to end that has no stop_grace_period of its own.
 _DEFAULT_GRACE_SECONDS = 10
@@ -105,7 +103,10 @@ class RealEffectors:
                 raise Refused(f"{clean(container.name)} is essential and is never stopped")
             if container.is_for_one_task:
                 raise Refused(f"{clean(container.name)} is for one task, and could not be started again")
-            client.stop(container.id, timeout=_find_grace(container, inspected))
+            grace_seconds = _find_grace(container, inspected)
+            client.stop(
+                container.id, timeout=min(grace_seconds, action.details.get("longest_grace_seconds", grace_seconds))
+            )
 
     def _start_container(self, action: Action) -> None:
         with self._open(action) as (client, container, _):
@@ -123,23 +124,21 @@ class RealEffectors:
             client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=swap_bytes)
 
     @contextmanager
-    def _open(self, action: Action) -> Iterator[tuple[docker.APIClient, Container, Mapping[str, Any]]]:
+    def _open(self, action: Action) -> Iterator[tuple[Engine, Container, Mapping[str, Any]]]:
         """Give a client and the container as it is at this moment.
 
         Raises Gone where it was removed, and Refused where its owner wants no hands on it.
         """
-        import docker.errors
-
-        with docker_client.open_client(_DOCKER_TIMEOUT_SECONDS) as client:
+        with docker_client.open_client(_DOCKER_TIMEOUT_SECONDS * self._make_host().patience) as client:
             try:
                 inspected = client.inspect_container(action.target)
                 container = parse_container(inspected)
                 if is_left_alone(container):
                     raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
                 yield client, container, inspected
-            except docker.errors.NotFound as error:
+            except NotFound as error:
                 # A network or image that is missing is not found either.
-                if "no such container" not in str(error.explanation).lower():
+                if "no such container" not in error.explanation.lower():
                     raise
                 raise Gone(f"the container {clean(action.name)} is no longer there") from None
 

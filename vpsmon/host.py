@@ -62,11 +62,14 @@ class Host:
         kernel_log: str = "/dev/kmsg",
         wall_clock: Callable[[], float] = time.time,
         monotonic_clock: Callable[[], float] = time.monotonic,
+        patience: float = 1.0,
     ) -> None:
+        """`patience` is how many times longer than usual an answer may take: more on a machine that thrashes."""
         self.proc = proc
         self.kernel_log = kernel_log
         self.wall_seconds = wall_clock
         self.monotonic_seconds = monotonic_clock
+        self.patience = patience
         self._answers: dict[str, Any] = {}
         self._locks: dict[str, LockType] = {}
 
@@ -182,9 +185,8 @@ class Host:
     ) -> HttpReply:
         """Return the answer of a web server, whatever its status. Raises ReadError when there is none in time.
 
-        The time is for all of it: the limits of urllib are for each read, and for looking up a name there is none.
+        The time is for all of it: for looking up a name there is no limit of its own.
         `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
-        urllib and not requests: the texts of its exceptions do not hold the URL, and so never the bot token.
         """
         return _answer_within(
             timeout_seconds, lambda: _request(method, url, body, headers, timeout_seconds, through_proxy)
@@ -223,14 +225,36 @@ def _answer_within(seconds: float, ask: Callable[[], HttpReply]) -> HttpReply:
 def _request(
     method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float, through_proxy: bool
 ) -> HttpReply:
+    try:
+        if through_proxy and _has_proxy():
+            return _request_through_proxy(method, url, body, headers, timeout_seconds)
+        from vpsmon.http_client import fetch
+
+        return fetch(method, url, body, headers, timeout_seconds)
+    except (OSError, ValueError) as error:
+        # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
+        raise ReadError(_name_network_error(error)) from None
+
+
+def _has_proxy() -> bool:
+    names = (f"{kind}_proxy" for kind in ("http", "https", "all"))
+    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+
+
+def _request_through_proxy(
+    method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+) -> HttpReply:
+    """urllib knows all about proxies, and takes 30 ms to be imported.
+
+    And not requests: the texts of urllib's exceptions do not hold the URL, and so never the bot token.
+    """
     import http.client
     import urllib.error
     import urllib.request
 
     try:
         request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
-        proxies = urllib.request.ProxyHandler(None if through_proxy else {})
-        opener = urllib.request.build_opener(_make_redirect_stopper(), proxies)
+        opener = urllib.request.build_opener(_make_redirect_stopper())
         try:
             reply = opener.open(request, timeout=timeout_seconds)
         except urllib.error.HTTPError as refusal:
@@ -239,8 +263,7 @@ def _request(
             return HttpReply(reply.status or 0, reply.read(_LARGEST_REPLY_BYTES))
     except urllib.error.URLError as error:
         raise ReadError(_name_network_error(error.reason)) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
+    except http.client.HTTPException as error:
         raise ReadError(_name_network_error(error)) from None
 
 

@@ -1,43 +1,26 @@
 """What follows the kernel checks of a pass: the checks of the stack, sending what waits, and the heartbeat.
 
-`monitor --once` runs it in the foreground. The resident monitor runs it as a child process, which imports what it
-needs, exits, and gives its memory back; a hung connection can then never hang the watcher.
+`monitor --once` runs it in the foreground, the resident monitor in the same child process as the kernel checks.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.checks import load_checks
-from vpsmon.config import ConfigError, load_config
-from vpsmon.findings import Finding, ReadError, worst_status
+from vpsmon.findings import Finding, ReadError
 from vpsmon.host import Host
 from vpsmon.log import say
-from vpsmon.pass_log import report_problems
 from vpsmon.passes import PassContext, StageResult, record_stack_stage
 from vpsmon.presence import explain_absence
-from vpsmon.spare import SparedState
-from vpsmon.state import StateError
 
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
 _HEARTBEAT_TIMEOUT_SECONDS = 5.0
-# The child's whole life; every step in it has a shorter limit of its own.
-_CHILD_TIMEOUT_SECONDS = 60
-# How the child tells the resident monitor that the stack needs recovery.
-EXIT_CRITICAL = 3
-
-
-def is_needed(context: PassContext) -> bool:
-    """Return whether a quiet pass needs a child at all: it costs many times what the kernel checks do."""
-    try:
-        has_to_send = bool(context.config.settings.HEARTBEAT_URL) or has_mail(context) or has_email(context)
-        return has_to_send or find_absence(context) is None
-    except StateError:
-        return True
 
 
 def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
@@ -82,13 +65,16 @@ def _run_stack_stage(context: PassContext, entry_id: str | None) -> StageResult:
     return record_stack_stage(context, attempts.collect(), entry_id)
 
 
-def deliver(context: PassContext) -> None:
-    """Send what waits in the outbox, if anything. Raises StateError."""
+def deliver(context: PassContext, waits: bool = True) -> None:
+    """Send what waits in the outbox, if anything. Raises StateError.
+
+    Only one process sends at a time. Where another one does: wait for it, or leave it to it, and raise StateBusy.
+    """
     if has_mail(context):
         from vpsmon.alerts.delivery import Delivery
         from vpsmon.alerts.telegram import make_destination
 
-        Delivery(context.host, context.state, make_destination(context.config.settings)).deliver()
+        Delivery(context.host, context.state, make_destination(context.config.settings)).deliver(waits)
 
 
 def has_mail(context: PassContext) -> bool:
@@ -117,32 +103,7 @@ def _send_heartbeat(host: Host, url: str) -> None:
         say("warning", f"HEARTBEAT_URL answered with HTTP status {reply.status}; is the URL right?")
 
 
-def main() -> None:
-    """Run as `python -m vpsmon.rest_of_pass ENTRY [CONFIG]`: the resident monitor's child. ENTRY may be empty."""
-    import signal
-
-    # Without a handler the alarm ends the process, also when it hangs in a library.
-    signal.alarm(_CHILD_TIMEOUT_SECONDS)
-    try:
-        config = load_config(sys.argv[2] if len(sys.argv) > 2 else None, os.environ)
-        state = SparedState(config.state_directory)
-        result = run_rest_of_pass(PassContext(Host(), config, state), sys.argv[1] or None)
-        report_problems(config.settings, state, result)
-    except ConfigError as error:
-        for line in error.lines:
-            say("error", line)
-        leave(1)
-    except StateError as error:
-        say("error", str(error))
-        leave(1)
-    leave(EXIT_CRITICAL if worst_status(result.findings) == "critical" else 0)
-
-
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """End the process at once: a reader that still hangs in its thread must not delay the end or die with noise."""
     sys.stdout.flush()
     os._exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -66,6 +66,15 @@ class Settings(NamedTuple):
         return bool(self.EMAIL_TO and self.SMTP_URL)
 
 
+class Config(NamedTuple):
+    """The settings in force, where they came from, and what is odd about them without being wrong."""
+
+    settings: Settings
+    path: str | None
+    state_directory: str
+    warnings: tuple[str, ...] = ()
+
+
 # Key -> "float", "int", "str", "bool" or "tuple".
 KINDS: dict[str, str] = {key: kind.__name__ for key, kind in Settings.__annotations__.items()}
 DEFAULTS = Settings()

@@ -21,7 +21,7 @@ def attempt_side_by_side(
     checks: Sequence[Check], host: Host, settings: Settings, recall: Recall, deadline_seconds: float = DEADLINE_SECONDS
 ) -> Attempts:
     """Start reading all checks at once, each in a thread that nobody waits for longer than the deadline."""
-    attempts = Attempts(checks, host.monotonic_seconds, deadline_seconds)
+    attempts = Attempts(checks, host.monotonic_seconds, deadline_seconds * host.patience)
     for check in checks:
         previous = recall(check)
         work = (check, host, settings, previous)

@@ -45,6 +45,10 @@ _STORAGE_FAULTS = (
 )
 
 
+class StateBusy(StateError):
+    """Another process of vpsmon holds the lock."""
+
+
 class StateDirectory:
     """The files of one installation. Use `lock()` around everything that reads and then writes."""
 
@@ -183,7 +187,7 @@ class StateDirectory:
                 return
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise StateError(
+                    raise StateBusy(
                         f"state in {self.path} is locked by another vpsmon for more than {timeout_seconds:g} s: "
                         f"see which with `fuser -v {self._file(name)}`"
                     ) from None

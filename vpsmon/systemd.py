@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+# What `socket` adds to it is half a megabyte of enumerations, for as long as the monitor lives.
+import _socket as socket
 import contextlib
 import os
-import socket
 from collections.abc import Mapping
 
 
@@ -23,8 +24,11 @@ class Notifier:
             return
         with contextlib.suppress(OSError):
             kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            with socket.socket(socket.AF_UNIX, kind) as connection:
+            connection = socket.socket(socket.AF_UNIX, kind)
+            try:
                 connection.sendto(message.encode("utf-8", "replace"), self._address)
+            finally:
+                connection.close()
 
 
 def _parse_watchdog(environment: Mapping[str, str]) -> float | None:

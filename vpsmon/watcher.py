@@ -1,39 +1,51 @@
-"""The resident monitor: waits, runs the kernel checks in process, and leaves the rest of a pass to a child process."""
+"""The resident monitor: waits for its interval or for the kernel, and leaves every pass to a copy of itself.
+
+What stays in memory is Python and little more. A pass is a forked copy: it needs no program to be started, which on a
+machine that thrashes takes seconds, and it gives all its memory back; so the watcher can neither leak nor hang.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
-import sys
 import time
 from types import FrameType
 
-from vpsmon.config import Config, ConfigError, load_config
-from vpsmon.findings import worst_status
-from vpsmon.host import Host
+from vpsmon.child_process import fork, name_end
+from vpsmon.doorbells import Bell, KernelLogBell, PressureBell, explain_silence
+from vpsmon.handover import Orders, become_resident, receive_config
 from vpsmon.log import say
-from vpsmon.pass_log import SETUP_HINT, report_problems
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import EXIT_CRITICAL, is_needed
-from vpsmon.spare import SparedState
+from vpsmon.pace import Pace
+from vpsmon.pass_process import EXIT_CRITICAL, load_what_is_urgent, parse_report, reload_config, run_pass
+from vpsmon.repair_starter import RepairStarter
 from vpsmon.systemd import Notifier
 
-_RECOVERY_PAUSE_SECONDS = 60
+# Two rings so close to each other, and memory stays short: what is needed then is loaded while that is quick.
+_IN_A_ROW_SECONDS = 10.0
+_CALM_SECONDS = 600.0
+# What every pass imports besides vpsmon's own modules, which are quicker to import: the copies share it.
+_SHARED_MODULES = ("contextlib", "fcntl", "importlib", "json", "typing")
 
 
 class Watcher:
     """One resident monitor. Signals: TERM and INT end it, HUP reads monitor.conf again."""
 
-    def __init__(self, config_file: str | None, config: Config, interval_seconds: float | None) -> None:
-        self._config_file = config_file
-        self._config = config
-        self._interval_option = interval_seconds
+    def __init__(self, orders: Orders) -> None:
+        self._config_option, self._interval_option_seconds, self._config = orders
         self._notifier = Notifier(os.environ)
         self._is_told_to_stop = False
         self._is_told_to_reload = False
-        self._child_id = 0
-        self._next_recovery_seconds = 0.0
+        self._pace = Pace(time.monotonic())
+        self._bells: dict[int, Bell] = {}
+        # The children: all, the one that asks the stack, and the pipe of the one that is at the kernel checks.
+        self._children: set[int] = set()
+        self._stack_child = 0
+        self._report_descriptor: int | None = None
+        self._repairs = RepairStarter()
+        self._is_prepared = False
+        self._latest_ring_seconds = float("-inf")
         # A signal writes a byte here, so that none can slip in between looking and waiting.
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -42,17 +54,22 @@ class Watcher:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._note_signal)
-        if not self._config.settings.has_telegram:
-            say("info", SETUP_HINT)
+        self._hang_bells()
+        for name in _SHARED_MODULES:
+            __import__(name)
+        gc.collect()
+        # What is here stays: a collection in a copy need not touch it, and with that copy it page by page.
+        gc.freeze()
         self._notifier.send("READY=1")
         while not self._is_told_to_stop:
-            started = time.monotonic()
             if self._is_told_to_reload:
                 self._reload()
-            self._run_pass()
-            self._wait(started + self._interval_seconds())
+            self._shrink_when_calm()
+            if self._report_descriptor is None and time.monotonic() >= self._pace.find_due():
+                self._start_pass()
+            self._wait()
         self._notifier.send("STOPPING=1")
-        self._end_child()
+        self._end_children()
         return 0
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
@@ -61,92 +78,130 @@ class Watcher:
         elif number == signal.SIGHUP:
             self._is_told_to_reload = True
 
-    def _interval_seconds(self) -> float:
-        return self._interval_option or self._config.settings.MONITOR_INTERVAL_SEC
+    def _hang_bells(self) -> None:
+        for kind, what in ((PressureBell, "memory pressure"), (KernelLogBell, "OOM kills")):
+            try:
+                bell: Bell = kind()
+                self._bells[bell.descriptor] = bell
+            except OSError as error:
+                say("info", explain_silence(error, what))
 
     def _reload(self) -> None:
         self._is_told_to_reload = False
         self._notifier.send("RELOADING=1")
-        try:
-            self._config = load_config(self._config_file, os.environ)
+        config = receive_config(lambda descriptor: fork(lambda: reload_config(self._config_option, descriptor)))
+        if config:
+            self._config = config
             say("info", "configuration read again")
-        except ConfigError as error:
-            for line in error.lines:
-                say("error", line)
+        else:
             say("error", "the configuration has faults: going on with the one before")
         self._notifier.send("READY=1")
+        self._pace.look_now()
 
-    def _run_pass(self) -> None:
-        state = SparedState(self._config.state_directory)
-        context = PassContext(Host(), self._config, state)
-        result = run_kernel_stage(context)
-        report_problems(self._config.settings, state, result)
-        status = worst_status(result.findings)
-        self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
-        if self._may_recover() and worst_status(result.findings) == "critical":
-            self._start_recovery()
-        if is_needed(context):
-            self._start_child(result.entry_id or "")
+    # --- passes -------------------------------------------------------------------------------------------------------
 
-    def _may_recover(self) -> bool:
+    def _start_pass(self) -> None:
+        """Start a pass. It asks the stack as well when it is a regular one, unless an earlier one still does."""
         settings = self._config.settings
-        return settings.ENABLE_AUTO_RECOVERY and settings.RECOVER_ON_CRITICAL
+        is_regular = self._pace.start(time.monotonic(), self._interval_option_seconds or settings.MONITOR_INTERVAL_SEC)
+        with_stack = is_regular and not self._stack_child
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            child_id = fork(lambda: run_pass(self._config, with_stack, write_end))
+        except OSError as error:
+            os.close(read_end)
+            say("error", f"no process for a pass could be started: {error.strerror}; the next one tries again")
+            return
+        finally:
+            os.close(write_end)
+        self._children.add(child_id)
+        self._stack_child = child_id if with_stack else self._stack_child
+        self._report_descriptor = read_end
 
-    def _start_recovery(self) -> None:
-        """Have what is critical repaired at once. Recovery itself looks again, and knows what it did just before."""
+    def _take_report(self, descriptor: int) -> None:
+        report = parse_report(os.read(descriptor, select.PIPE_BUF))
+        os.close(descriptor)
+        self._report_descriptor = None
+        if report:
+            self._notifier.send(f"WATCHDOG=1\nSTATUS={report.status}; last pass {time.strftime('%H:%M:%S')}")
+            if report.critical_rows:
+                self._recover(frozenset(report.critical_rows))
+
+    def _recover(self, rows: frozenset[str]) -> None:
+        self._note_child(self._repairs.start(rows, self._config))
+
+    def _note_child(self, child_id: int) -> None:
+        if child_id:
+            self._children.add(child_id)
+
+    def _reap_children(self) -> None:
+        for child_id in tuple(self._children):
+            ended_id, status = os.waitpid(child_id, os.WNOHANG)
+            if not ended_id:
+                continue
+            self._children.discard(child_id)
+            exit_status = os.waitstatus_to_exitcode(status)
+            if exit_status < 0:
+                say("error", f"a process of vpsmon {name_end(exit_status)}; the next one goes on")
+            self._note_child(self._repairs.note_end(child_id, self._config))
+            if child_id == self._stack_child:
+                self._stack_child = 0
+                if exit_status == EXIT_CRITICAL:
+                    self._recover(frozenset({"stack"}))
+
+    def _end_children(self) -> None:
+        """Leave no process behind; what they have not sent stays in the outbox."""
+        self._reap_children()
+        for child_id in self._children:
+            os.kill(child_id, signal.SIGTERM)
+        for child_id in self._children:
+            os.waitpid(child_id, 0)
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait for the next pass, a bell, a child or a signal, with a sign of life to systemd in time."""
         now = time.monotonic()
-        if now < self._next_recovery_seconds:
-            return
-        self._next_recovery_seconds = now + _RECOVERY_PAUSE_SECONDS
-        from vpsmon.recovery.engine.start import start_recovery
-
-        try:
-            say("info", f"critical: starting {start_recovery(self._config.path)}")
-        except OSError as error:
-            say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
-
-    def _start_child(self, entry_id: str) -> None:
-        """Start the rest of the pass, unless that of an earlier pass still runs: it takes along what is new."""
-        self._reap_child()
-        if self._child_id:
-            return
-        arguments = [sys.executable, "-m", "vpsmon.rest_of_pass", entry_id]
-        if self._config.path:
-            arguments.append(self._config.path)
-        try:
-            self._child_id = os.posix_spawn(sys.executable, arguments, os.environ)
-        except OSError as error:
-            say("error", f"no process for sending could be started: {error.strerror}; the next pass tries again")
-
-    def _reap_child(self) -> None:
-        if not self._child_id:
-            return
-        ended_id, status = os.waitpid(self._child_id, os.WNOHANG)
-        if ended_id:
-            self._child_id = 0
-            if os.waitstatus_to_exitcode(status) == EXIT_CRITICAL and self._may_recover():
-                self._start_recovery()
-
-    def _end_child(self) -> None:
-        """Leave no process behind; what it has not sent stays in the outbox."""
-        self._reap_child()
-        if self._child_id:
-            os.kill(self._child_id, signal.SIGTERM)
-            os.waitpid(self._child_id, 0)
-
-    def _wait(self, until_monotonic: float) -> None:
-        """Wait for the next pass or a signal, with a sign of life to systemd in time."""
+        deadlines = [] if self._report_descriptor is not None else [self._pace.find_due()]
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        if self._report_descriptor is not None:
+            poller.register(self._report_descriptor, select.POLLIN)
+        for bell in self._bells.values():
+            if bell.is_deaf_until <= now:
+                poller.register(bell.descriptor, bell.poll_mask)
+            else:
+                deadlines.append(bell.is_deaf_until)
         watchdog_seconds = self._notifier.watchdog_seconds
-        while not (self._is_told_to_stop or self._is_told_to_reload):
-            remaining_seconds = until_monotonic - time.monotonic()
-            if remaining_seconds <= 0:
-                return
-            pause_seconds = min(remaining_seconds, watchdog_seconds / 2 if watchdog_seconds else remaining_seconds)
-            select.select([self._wake_read], [], [], pause_seconds)
-            self._drain_wake_bytes()
-            self._reap_child()
-            if watchdog_seconds:
-                self._notifier.send("WATCHDOG=1")
+        if watchdog_seconds:
+            deadlines.append(now + watchdog_seconds / 2)
+        pause_seconds = max(0.0, min(deadlines) - now) if deadlines else None
+        for descriptor, _ in poller.poll(pause_seconds and pause_seconds * 1000):
+            if descriptor == self._report_descriptor:
+                self._take_report(descriptor)
+            elif descriptor in self._bells and self._bells[descriptor].has_rung(time.monotonic()):
+                self._hear(self._bells[descriptor])
+        self._drain_wake_bytes()
+        self._reap_children()
+        if watchdog_seconds:
+            self._notifier.send("WATCHDOG=1")
+
+    def _hear(self, bell: Bell) -> None:
+        """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
+        self._pace.ring()
+        if isinstance(bell, PressureBell):
+            now = time.monotonic()
+            if now - self._latest_ring_seconds < _IN_A_ROW_SECONDS and not self._is_prepared:
+                self._is_prepared = True
+                load_what_is_urgent()
+                gc.freeze()
+            self._latest_ring_seconds = now
+
+    def _shrink_when_calm(self) -> None:
+        """Start anew, small again, when memory has not been short for a while."""
+        is_calm = time.monotonic() - self._latest_ring_seconds > _CALM_SECONDS
+        if self._is_prepared and is_calm and not self._children:
+            become_resident(Orders(self._config_option, self._interval_option_seconds, self._config))
 
     def _drain_wake_bytes(self) -> None:
         try:

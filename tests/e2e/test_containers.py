@@ -20,6 +20,7 @@ from tests.kit.kernel import wait_until
 from vpsmon import containers, docker_client
 from vpsmon.cgroups import read_usage
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
+from vpsmon.docker_api import ApiError, Engine
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
@@ -207,17 +208,15 @@ def test_a_worker_killed_inside_a_living_container_is_counted_in_its_memory_row(
 def test_a_container_that_vanishes_after_it_was_listed_is_left_out(
     engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import docker
+    inspect = Engine.inspect_container
 
-    inspect = docker.APIClient.inspect_container
-
-    def remove_first(client: docker.APIClient, container: str) -> Any:
+    def remove_first(client: Engine, container: str) -> Any:
         if container == doomed.id:
             doomed.remove(force=True)
         return inspect(client, container)
 
     with run_container(engine, "stays", ["sleep", "600"]), run_container(engine, "goes", ["sleep", "600"]) as doomed:
-        monkeypatch.setattr(docker.APIClient, "inspect_container", remove_first)
+        monkeypatch.setattr(Engine, "inspect_container", remove_first)
         names = {container.name for container in containers.read_containers(Host(), SETTINGS)}
         assert "stays" in names
         assert "goes" not in names
@@ -237,18 +236,15 @@ def test_a_container_that_ends_before_it_is_measured_is_unknown_and_not_zero(eng
 def test_a_container_that_cannot_be_inspected_does_not_hide_the_others(
     engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import docker
-    import docker.errors
+    inspect = Engine.inspect_container
 
-    inspect = docker.APIClient.inspect_container
-
-    def fail_on_one(client: docker.APIClient, container: str) -> Any:
+    def fail_on_one(client: Engine, container: str) -> Any:
         if container == damaged.id:
-            raise docker.errors.APIError("500 Server Error", explanation="RWLayer is unexpectedly nil")
+            raise ApiError(500, "RWLayer is unexpectedly nil")
         return inspect(client, container)
 
     with run_container(engine, "fine", ["sleep", "600"]), run_container(engine, "damaged", ["sleep", "600"]) as damaged:
-        monkeypatch.setattr(docker.APIClient, "inspect_container", fail_on_one)
+        monkeypatch.setattr(Engine, "inspect_container", fail_on_one)
         for check in (container_memory, container_state, container_restarts):
             findings = Watch(check).look()
             assert findings["damaged"].status == "unknown"
@@ -289,7 +285,6 @@ def test_a_user_without_rights_is_told_of_the_docker_group(engine: DockerEngine)
     script = (
         "import os; from vpsmon.host import Host; from vpsmon.settings import Settings\n"
         "from vpsmon.findings import ReadError; from vpsmon.checks.stack import container_memory\n"
-        "import docker, requests, docker.context\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: container_memory.read(Host(), Settings(), None)\n"
         "except ReadError as error: print(error)\n"

@@ -327,10 +327,8 @@ def test_an_answer_that_comes_byte_by_byte_does_not_hide_the_queue(
     findings = Watch(settings).look()
     assert time.monotonic() - started < LONGEST_SECONDS
     assert findings["n8n_queue"].value == 1
-    assert (findings["n8n_executions"].status, findings["n8n_executions"].reason) == (
-        "unknown",
-        "n8n: no answer within 4.5 s",
-    )
+    assert findings["n8n_executions"].status == "unknown"
+    assert (findings["n8n_executions"].reason or "").endswith(": no answer in time")
 
 
 def test_without_an_n8n_the_reason_says_how_to_name_one() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from vpsmon.attempts import Attempt
 from vpsmon.cgroups import Usage
 from vpsmon.checks._shortage import Shortage
-from vpsmon.checks.kernel import refaults, swap
+from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
 from vpsmon.containers import Container, parse_container
 from vpsmon.effectors import Done, Gone, Refused
@@ -216,6 +216,10 @@ def shortage(stack: SimStack) -> Shortage:
     return Shortage(1000 * MEGABYTE, available, 1000 * MEGABYTE, 500 * MEGABYTE, 20.0 if is_bad else 0.0)
 
 
+def read_pressure(stack: SimStack) -> pressure.Reading:
+    return pressure.Reading(60.0, 20.0, 0, 0) if stack.is_thrashing() else pressure.Reading(0.0, 0.0, 0, 0)
+
+
 def read_restarts(stack: SimStack) -> container_restarts.Reading:
     seen = []
     for each in stack.containers.values():
@@ -249,6 +253,8 @@ def read_n8n(stack: SimStack) -> n8n.Reading:
 READERS: dict[str, Any] = {
     swap.__name__: lambda stack: swap.Reading(shortage(stack), stack.pages, 0),
     refaults.__name__: lambda stack: refaults.Reading(shortage(stack), 0),
+    memory.__name__: lambda stack: memory.Reading(*shortage(stack)[:2]),
+    pressure.__name__: read_pressure,
     container_state.__name__: lambda stack: container_state.Reading([], stack.wall()),
     container_restarts.__name__: read_restarts,
     container_memory.__name__: read_memory,

@@ -183,6 +183,23 @@ def test_without_a_real_shortage_nothing_is_stopped(status: Status) -> None:
     assert swap_thrashing.detect(look(container("crm"), findings=findings), DEFAULTS, {}) == []
 
 
+@pytest.mark.parametrize(
+    ("available", "score", "is_stopped"),
+    [("critical", 30.0, True), ("critical", 19.0, False), ("critical", None, False), ("warning", 90.0, False)],
+    ids=["hardly any and waiting", "nobody waits", "no pressure is reported", "enough is left"],
+)
+def test_a_machine_too_slow_for_high_rates_thrashes_when_hardly_any_memory_is_left_and_tasks_wait(
+    available: Status, score: float | None, is_stopped: bool
+) -> None:
+    findings = (
+        finding("swap_in", "ok"),
+        finding("memory_available", available),
+        finding("memory_pressure", "ok" if score else "skipped", value=score),
+    )
+    incidents = swap_thrashing.detect(look(container("leaky"), findings=findings), DEFAULTS, {})
+    assert [each.name for each in incidents] == (["leaky"] if is_stopped else [])
+
+
 def test_what_is_made_for_one_task_is_not_stopped_because_it_could_not_be_started_again() -> None:
     for more in ({"is_for_one_task": True}, {"inspect_error": "damaged"}):
         snapshot = look(container("backup", **more), findings=(finding("swap_in", "critical"),))

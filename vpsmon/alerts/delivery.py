@@ -45,9 +45,12 @@ class Delivery:
         self._destination = destination
         self._waited_seconds = 0.0
 
-    def deliver(self) -> int:
-        """Send what can be sent and return how many messages still wait. Raises StateError."""
-        with self._state.delivery_lock(timeout_seconds=_LONGEST_WAIT_SECONDS * 2):
+    def deliver(self, waits: bool = True) -> int:
+        """Send what can be sent and return how many messages still wait. Raises StateError.
+
+        Where another process sends, wait until it has done so, or raise StateBusy.
+        """
+        with self._state.delivery_lock(timeout_seconds=_LONGEST_WAIT_SECONDS * 2 if waits else 0.0):
             for _ in range(_MOST_SENT_IN_A_PASS):
                 outbox = self._state.load(FILE)
                 entries = list_entries(outbox)

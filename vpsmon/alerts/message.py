@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from vpsmon.alerts.incidents import Notice, sort_by_gravity
@@ -40,7 +39,8 @@ def _render_notice(notice: Notice) -> list[Line]:
 
 
 def _escape(text: str) -> str:
-    return html.escape(text, quote=False)
+    """Return the text for Telegram's HTML. `html.escape` does the same, after half a megabyte of named characters."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _split(lines: Sequence[Line]) -> list[list[Line]]:

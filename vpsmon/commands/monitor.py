@@ -44,6 +44,10 @@ def monitor(
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    from vpsmon.watcher import Watcher
+    from vpsmon.handover import Orders, become_resident
+    from vpsmon.log import say
+    from vpsmon.pass_log import SETUP_HINT
 
-    sys.exit(Watcher(config_file, config, interval).run())
+    if not config.settings.has_telegram:
+        say("info", SETUP_HINT)
+    become_resident(Orders(config_file, interval, config))

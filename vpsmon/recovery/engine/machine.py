@@ -107,7 +107,7 @@ class RealMachine:
 
         try:
             with open_client(_LOG_TIMEOUT_SECONDS) as client:
-                log = bytes(client.logs(container_id, stdout=True, stderr=True, tail=count))
+                log = client.logs(container_id, count)
         except (NotApplicable, ReadError):
             return []
         return log.decode("utf-8", "replace").splitlines()[-count:]

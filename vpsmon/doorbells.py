@@ -1,0 +1,98 @@
+"""What wakes the resident monitor between two passes: the kernel's pressure trigger, and OOM kills in the kernel log.
+
+A bell only says that it is worth looking now; what happened is read by the checks. Where the kernel does not give one,
+the interval remains.
+
+Formats: Documentation/accounting/psi.rst ("Monitoring for pressure thresholds"); Documentation/ABI/testing/dev-kmsg.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+
+# Rings when some tasks waited for memory for 150 of 2000 ms, at most once in 2000 ms. A window that is a multiple of
+# 2 s needs no privilege since Linux 6.4; before, CAP_SYS_RESOURCE. The kernel replaces the last byte by a NUL: without
+# the newline that would be a digit.
+_TRIGGER = b"some 150000 2000000\n"
+_LARGEST_RECORD_BYTES = 8192
+_OOM_WORDS = b"Killed process"
+# Some machines log every refused packet: they wake the watcher five times a second, and no more.
+_PAUSE_SECONDS = 0.2
+_MOST_RECORDS = 5000
+
+
+class PressureBell:
+    """Rings when tasks begin to wait for memory."""
+
+    poll_mask = select.POLLPRI
+    is_deaf_until = 0.0
+
+    def __init__(self, path: str = "/proc/pressure/memory") -> None:
+        """Raises OSError where the kernel has no pressure triggers, or not for this user."""
+        self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(self.descriptor, _TRIGGER)
+        except OSError:
+            os.close(self.descriptor)
+            raise
+
+    def has_rung(self, now: float) -> bool:
+        """Return whether there is something to look at: the event itself says so."""
+        return True
+
+
+class KernelLogBell:
+    """Rings when the OOM killer has written whom it killed."""
+
+    poll_mask = select.POLLIN
+    # Seconds of the monotonic clock.
+    is_deaf_until = 0.0
+
+    def __init__(self, path: str = "/dev/kmsg") -> None:
+        """Raises OSError where the kernel log may not be read."""
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.lseek(self.descriptor, 0, os.SEEK_END)
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                if not os.read(self.descriptor, _LARGEST_RECORD_BYTES):
+                    # A container may have /dev/null in its place, which would ring without end.
+                    raise OSError(errno.ENODEV, "it is empty")
+        except OSError:
+            os.close(self.descriptor)
+            raise
+
+    def has_rung(self, now: float) -> bool:
+        """Read what is new and return whether a kill is among it."""
+        self.is_deaf_until = now + _PAUSE_SECONDS
+        is_kill = False
+        for _ in range(_MOST_RECORDS):
+            try:
+                record = os.read(self.descriptor, _LARGEST_RECORD_BYTES)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                # Records were overwritten before they were read; a kill may have been among them.
+                is_kill = True
+                continue
+            if not record:
+                break
+            is_kill = is_kill or _OOM_WORDS in record
+        return is_kill
+
+
+Bell = PressureBell | KernelLogBell
+
+
+def explain_silence(error: OSError, what: str) -> str:
+    """Return why a bell is missing, and what follows."""
+    reasons = {
+        errno.ENOENT: "this kernel does not have it",
+        errno.EOPNOTSUPP: "it is switched off (boot with psi=1)",
+        errno.EPERM: "this kernel gives it to root only (any user: Linux 6.4)",
+        errno.EACCES: "this user may not use it",
+    }
+    reason = reasons.get(error.errno or 0) or error.strerror
+    return f"the kernel does not wake vpsmon for {what}: {reason}; it is noticed at the interval"

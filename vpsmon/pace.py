@@ -1,0 +1,50 @@
+"""When the resident monitor looks next: at its interval, and at once when the kernel rings. Pure."""
+
+from __future__ import annotations
+
+# Over less than 2 s a single stall looks like a permanent one (vpsmon/checks/kernel/pressure.py); so a look that was
+# asked for waits until the one before is old enough for a rate. The kernel rings at most every 2 s as well.
+CLOSEST_SECONDS = 2.1
+# A machine under lasting pressure rings all the time. A pass costs some 20 ms, and writes to a disk that is busy.
+_MOST_AT_ONCE = 15
+_SECONDS_FOR_ONE_MORE = 5.0
+
+
+class Pace:
+    """All times are seconds of the monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self._next_regular = now
+        self._is_rung = False
+        self._latest = float("-inf")
+        self._credit = float(_MOST_AT_ONCE)
+        self._credit_since = now
+
+    def ring(self) -> None:
+        """Ask for a look as soon as that makes sense."""
+        self._is_rung = True
+
+    def look_now(self) -> None:
+        """Have the next regular look at once."""
+        self._next_regular = float("-inf")
+
+    def find_due(self) -> float:
+        """Return when the next look is due."""
+        if not self._is_rung:
+            return self._next_regular
+        missing = max(0.0, 1.0 - self._credit) * _SECONDS_FOR_ONE_MORE
+        return min(self._next_regular, max(self._latest + CLOSEST_SECONDS, self._credit_since + missing))
+
+    def start(self, now: float, interval_seconds: float) -> bool:
+        """Note that a look starts now; return whether it is a regular one, at everything."""
+        # A regular look that would follow too closely is had now.
+        is_regular = now >= self._next_regular - (CLOSEST_SECONDS if self._is_rung else 0.0)
+        self._credit = min(float(_MOST_AT_ONCE), self._credit + (now - self._credit_since) / _SECONDS_FOR_ONE_MORE)
+        self._credit_since = now
+        if is_regular:
+            self._next_regular = now + interval_seconds
+        else:
+            self._credit -= 1
+        self._latest = now
+        self._is_rung = False
+        return is_regular
