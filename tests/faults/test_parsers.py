@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.faults.hostile import TEXTS, binary_near, json_like, lines_near, mutate, objects
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
 from vpsmon import cgroups, consumers, containers, deaths, kernel_log, metrics, n8n_api, proc, samples, waha, web
-from vpsmon.alerts import incidents, message, outbox, telegram
+from vpsmon.alerts import incidents, line, message, outbox, telegram
 from vpsmon.config import Config, ConfigError, load_config
 from vpsmon.findings import ReadError
 from vpsmon.host import HttpReply
@@ -249,7 +249,7 @@ def test_the_outbox(entries: Any, other: Any) -> None:
     for entry in waiting:
         notices = [incidents.Notice(*notice) for notice in entry["notices"]]
         for part in message.render_alert(entry["host"], entry["wall_seconds"], entry["id"], notices):
-            message.join_lines(part, as_html=True).encode("utf-8", "replace")
+            line.join_lines(part, as_html=True).encode("utf-8", "replace")
     added = try_it(
         outbox.add_entry, content, "vm", NOW, "0badcafe", [incidents.Notice("info", "a", None, "b", None, NOW)]
     )
