@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from vpsmon.findings import ReadError
+from vpsmon.settings import SECRET_KEYS
 
 if TYPE_CHECKING:
     import urllib.request
@@ -163,10 +164,11 @@ class Host:
         """Return how a command ended, whatever its status. Raises ReadError when it is missing or takes too long."""
         import subprocess
 
+        # No command needs them, and what a child has in its environment ends up in its core dump.
+        environment = {name: value for name, value in os.environ.items() if name not in SECRET_KEYS}
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment}
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_seconds, check=False
-            )
+            done = subprocess.run(command, **options, timeout=timeout_seconds, check=False)
         except FileNotFoundError:
             raise ReadError(f"{command[0]} is not installed") from None
         except (OSError, subprocess.SubprocessError) as error:

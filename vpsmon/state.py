@@ -172,12 +172,22 @@ class StateDirectory:
             raise _kind(error)(f"state in {self.path} cannot be written: {error.strerror}: {remedy}") from None
 
     def _prepare(self) -> None:
+        self._refuse_trap()
         try:
             os.makedirs(self.path, mode=0o700)
         except FileExistsError:
             # To pass through is allowed: see publish.
             if os.stat(self.path).st_mode & 0o066:
                 os.chmod(self.path, 0o700)
+
+    def _refuse_trap(self) -> None:
+        """Raise StateError where another user has put this name into a folder that all users may write to."""
+        try:
+            own, above = os.lstat(self.path), os.stat(os.path.dirname(self.path))
+        except FileNotFoundError:
+            return
+        if above.st_mode & 0o002 and own.st_uid not in (0, os.geteuid()):
+            raise StateError(f"{self.path} belongs to another user, in a folder open to all: set STATE_DIR elsewhere")
 
     def _wait_for_lock(self, descriptor: int, name: str, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds

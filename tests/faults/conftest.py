@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """A found input is kept nowhere but in the output: the tests run from a checkout that they leave as it is."""
     hypothesis.settings.register_profile(
         "faults",
-        max_examples=3_000 if config.getoption("--soak") else 60,
+        max_examples=1_000 if config.getoption("--soak") else 60,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

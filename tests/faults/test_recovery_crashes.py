@@ -74,7 +74,7 @@ def test_a_recovery_that_is_killed_at_any_call_tells_what_it_did_and_can_undo_it
         shutil.copytree(template, state)
         calls = record_calls(LOOP, workdir.path, environment)
         assert engine.actions == [("stop", "crm-leaky-1")]
-        for call in effort.some(calls, 6) * effort.times(1, 3):
+        for call in effort.some(calls, 6):
             shutil.rmtree(state)
             shutil.copytree(template, state)
             container = reset(engine)

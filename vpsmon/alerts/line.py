@@ -23,4 +23,4 @@ def join_lines(lines: Sequence[Line], as_html: bool) -> str:
 
 def measure(lines: Sequence[Line]) -> int:
     """Return the length of the lines as one text, as Telegram counts it, markup included."""
-    return sum(len(line.html.encode("utf-16-le")) // 2 + 1 for line in lines)
+    return sum(len(line.html.encode("utf-16-le", "surrogatepass")) // 2 + 1 for line in lines)

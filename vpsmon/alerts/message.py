@@ -34,7 +34,9 @@ def _render_notice(notice: Notice) -> list[Line]:
         held = f"{notice.suppressed_count} more of these were held back since the last message"
         lines.append(Line(f"<i>{held}</i>", held))
     if notice.advice:
-        lines.append(Line(f"→ {_escape(notice.advice)}", f"→ {notice.advice}"))
+        # It may quote what a container has logged.
+        advice = clean(notice.advice, _LONGEST_NOTICE)
+        lines.append(Line(f"→ {_escape(advice)}", f"→ {advice}"))
     return lines
 
 

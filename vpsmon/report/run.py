@@ -16,6 +16,7 @@ from vpsmon.report.compose import compose
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report
 from vpsmon.report.text import format_text
+from vpsmon.spare import SparedState
 from vpsmon.state import StateDirectory, StateError
 
 _TELEGRAM_MISSING = "Telegram is not set up: put TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID into monitor.conf"
@@ -24,7 +25,7 @@ _EMAIL_MISSING = "e-mail is not set up: put EMAIL_TO and SMTP_URL into monitor.c
 
 def run(config: Config, where: str, with_chart: bool) -> int:
     """Make the report and return the exit status of the command."""
-    host, state = Host(), StateDirectory(config.state_directory)
+    host, state = Host(), SparedState(config.state_directory)
     run = _Run(host, config, state, compose(gather(host, config, state)))
     run.keep(with_chart)
     if where == "print":
