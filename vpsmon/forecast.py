@@ -51,7 +51,7 @@ _BEYOND = 1.1
 # Eight hours of the lows of ten minutes.
 _RECENT_LOWS = 48
 # Said a little early as long as the end is as far as was seen back: a warning that comes too late costs the night.
-_EARLY = 0.05
+_EARLY = 0.07
 _RHYTHM_STEP_HOURS = 0.25
 _BEGINNING = float("-inf")
 
