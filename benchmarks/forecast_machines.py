@@ -2,7 +2,7 @@
 
 Here time is counted in passes of 30, 60 or 120 s, of which some are late, missing, or hours apart; noise has heavy
 tails and short-lived commands; RAM and swap are kept apart and swap fills by its own rule; and each process is a
-container. Nothing in vpsmon/forecast.py was chosen by these traces: they show what the method does elsewhere.
+container. No number of the method was chosen by these traces: they show what it does elsewhere.
 """
 
 from __future__ import annotations

@@ -72,22 +72,14 @@ class Trend(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a forecast looks at: the series without the day's rhythm, and the rhythm."""
+    """What a forecast looks at: the series without the day's rhythm, the rhythm, what is free at present, and when."""
 
     series: Series
     rhythm: Rhythm | None
     plan: Plan
     has_end: bool
-
-    @property
-    def now(self) -> float:
-        """Return the present, in hours."""
-        return self.series.passes[-1].hours
-
-    @property
-    def present(self) -> Point:
-        """Return what is free at present."""
-        return join_points(self.series.passes[-_PRESENT_POINTS:], 0.0)
+    present: Point
+    now: float
 
 
 MEMORY_PLAN = Plan((128, 88, 60, 40, 24, 16, 11, 7, 4, 2.5, 1.6, 0.9, 0.6, 0.4, 0.25, 0.16, 0.1), 24)
@@ -99,11 +91,14 @@ def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -
     if len(series.passes) < _LEAST_POINTS:
         return None
     start = find_new_start(series)
-    if not has_end:
-        return _find_since(View(series, None, plan, False), start, start)
-    rhythm = find_rhythm(tuple(point for point in series.hours if point.hours >= start))
-    view = View(take_out(series, rhythm) if rhythm else series, rhythm, plan, True)
-    found = (_find_since(view, since, floor) for since, floor in _find_beginnings(view.series, start))
+    # Restarts that come again and again would look like the rhythm of days.
+    calm = tuple(point for point in series.hours if point.hours >= max(start, find_reset(series)))
+    rhythm = find_rhythm(calm) if has_end else None
+    series = take_out(series, rhythm) if rhythm else series
+    present = join_points(series.passes[-_PRESENT_POINTS:], 0.0)
+    view = View(series, rhythm, plan, has_end, present, series.passes[-1].hours)
+    beginnings = _find_beginnings(series, start) if has_end else iter([(start, start)])
+    found = (_find_since(view, since, floor) for since, floor in beginnings)
     return next((trend for trend in found if trend), None)
 
 

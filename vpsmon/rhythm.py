@@ -33,9 +33,11 @@ Rhythm = tuple[Wave, ...]
 
 def value_at(rhythm: Rhythm, hours: float) -> float:
     """Return by how much more is free than the day's mean at that time."""
-    return sum(
-        wave.cosine * math.cos(wave.per_hour * hours) + wave.sine * math.sin(wave.per_hour * hours) for wave in rhythm
-    )
+    value = 0.0
+    for per_hour, cosine, sine in rhythm:
+        angle = per_hour * hours
+        value += cosine * math.cos(angle) + sine * math.sin(angle)
+    return value
 
 
 @lru_cache(maxsize=2)
@@ -46,7 +48,9 @@ def find_rhythm(hours: tuple[Point, ...]) -> Rhythm | None:
         return None
     rest = list(_leave_the_day(hours[-(days + 1) * _DAY_HOURS - 1 :]))
     rhythm = tuple(_find_wave(rest, per_day) for per_day in (1, 2))
-    return rhythm if _median_bump(hours, rhythm) < _median_bump(hours, ()) * _MOST_LEFT else None
+    before = [point.middle for point in hours]
+    after = [point.middle - value_at(rhythm, point.hours) for point in hours]
+    return rhythm if _median_bump(after) < _median_bump(before) * _MOST_LEFT else None
 
 
 def _leave_the_day(hours: Sequence[Point]) -> Iterator[tuple[float, float]]:
@@ -54,8 +58,8 @@ def _leave_the_day(hours: Sequence[Point]) -> Iterator[tuple[float, float]]:
     middles = [point.middle for point in hours]
     half = _DAY_HOURS // 2
     for index in range(half, len(hours) - half - 1):
-        around = middles[index - half : index + half + 1]
-        mean = (sum(around[1:-1]) + (around[0] + around[-1]) / 2) / _DAY_HOURS
+        first, last = index - half, index + half
+        mean = (sum(middles[first + 1 : last]) + (middles[first] + middles[last]) / 2) / _DAY_HOURS
         yield hours[index].hours, middles[index] - mean
 
 
@@ -67,10 +71,9 @@ def _find_wave(rest: Sequence[tuple[float, float]], per_day: int) -> Wave:
     return Wave(per_hour, 2 * cosine / len(rest), 2 * sine / len(rest))
 
 
-def _median_bump(hours: Sequence[Point], rhythm: Rhythm) -> float:
+def _median_bump(values: Sequence[float]) -> float:
     """Return the median second difference: a line has none, and a kink has it once."""
-    calm = [point.middle - value_at(rhythm, point.hours) for point in hours]
-    bumps = zip(calm, calm[_BUMP_HOURS:], calm[2 * _BUMP_HOURS :], strict=False)
+    bumps = zip(values, values[_BUMP_HOURS:], values[2 * _BUMP_HOURS :], strict=False)
     return median([abs(first - 2 * second + third) for first, second, third in bumps])
 
 
