@@ -17,11 +17,16 @@ HEALTHY_HOURS = 144.0
 
 
 class Trace(NamedTuple):
-    """What is free in MB at each step; a leak begins at `onset_hours`, and ends with nothing free."""
+    """What is free in MB at each pass; a leak begins at `onset_hours`, and ends with nothing free.
+
+    `hours` are the times of the passes, and `containers` the size in MB of each container.
+    """
 
     free_mb: list[float]
     onset_hours: float
     is_leak: bool
+    hours: list[float]
+    containers: dict[str, list[float]]
 
 
 Shape = Callable[[float], float]
@@ -88,7 +93,7 @@ def leak(dice: random.Random, used: Shape, others: Sequence[Shape], onset: float
         free.append(max(0.0, value))
         if value <= 0:
             break
-    return Trace(free, onset, True)
+    return Trace(free, onset, True, list(steps(400.0))[: len(free)], {})
 
 
 def linear(dice: random.Random) -> Trace:
@@ -180,7 +185,7 @@ def healthy(dice: random.Random, others: Sequence[Shape], full: float) -> Trace:
     noise = usual_noise(dice)
     floor = full * 0.05
     free = [max(floor, full - sum(shape(hours) for shape in others) + noise(hours)) for hours in steps(HEALTHY_HOURS)]
-    return Trace(free, 0.0, False)
+    return Trace(free, 0.0, False, list(steps(HEALTHY_HOURS)), {})
 
 
 def noise_only(dice: random.Random) -> Trace:

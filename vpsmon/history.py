@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from vpsmon.forecast import Point, Series
 from vpsmon.host import Host
 from vpsmon.private_file import open_private
 from vpsmon.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
+from vpsmon.series import Point, Series
 
 _BOOT_CHARACTERS = 8
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.forecast import median
+from vpsmon.series import median
 
 MACHINE = "machine"
 CONTAINERS = "containers"

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.host import FakeMachine
+from tests.kit.docker import DockerEngine, run_container
+from tests.kit.host import BOOT_ID, FakeMachine
+from tests.kit.kernel import wait_until
+from vpsmon.checks.kernel import forecast
+from vpsmon.checks.stack import container_memory
 from vpsmon.config import load_config
 from vpsmon.findings import Finding
+from vpsmon.history import open_history
+from vpsmon.host import Host
 from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.recorder import measure_containers
+from vpsmon.samples import CONTAINERS, MACHINE, Sample
+from vpsmon.settings import DEFAULTS
 from vpsmon.state import StateDirectory
 
 
@@ -48,3 +60,64 @@ def test_a_machine_at_rest_has_no_trend(workdir: Workdir, machine: FakeMachine) 
     finding = live_through_a_leak(workdir, machine, hours=20, lost_kb_an_hour=0)
     assert (finding.status, finding.value) == ("ok", None)
     assert "no trend" in finding.message
+
+
+# A megabyte more of its own memory again and again, and never freed.
+LEAK = 'BEGIN { while (1) { kept[n++] = sprintf("%1000000s", ""); system("sleep 0.05") } }'
+LIMIT_MB = 160
+STEP_MB = 2.0
+MACHINE_MB = 200.0
+
+
+class LeakyStack:
+    """Passes over the real containers of an engine, on a small machine that has what they leave, at 30 s each."""
+
+    def __init__(self, folder: Path, machine: FakeMachine) -> None:
+        self.folder = folder
+        self.machine = machine
+        self.sizes_mb: dict[str, float] = {}
+        machine.change("meminfo", "SwapFree:", 0)
+
+    def look(self) -> dict[str, float]:
+        """Return the MB of each container now, with the limits, as the recorder writes them."""
+        return measure_containers(container_memory.read(Host(), DEFAULTS, None).containers)
+
+    def run_pass(self) -> dict[str | None, Finding]:
+        """Wait until the leak has grown by a step, and return the rows of the pass by container."""
+        before_mb = self.sizes_mb.get("leaky", 0.0)
+        wait_until(lambda: self.look().get("leaky", 1e9) >= before_mb + STEP_MB, 60, "the leak has grown")
+        self.sizes_mb = self.look()
+        free_mb = MACHINE_MB - sum(size for name, size in self.sizes_mb.items() if not name.endswith("/limit"))
+        self.machine.change("meminfo", "MemAvailable:", int(free_mb * 1024))
+        host = self.machine.host()
+        history = open_history(host, str(self.folder))
+        for kind, values in ((CONTAINERS, self.sizes_mb), (MACHINE, {"free": round(free_mb, 1)})):
+            history.record(kind, Sample(self.machine.wall_seconds, self.machine.monotonic_seconds, BOOT_ID, values))
+        self.machine.sleep(30)
+        host = self.machine.host()
+        open_history(host, str(self.folder))
+        reading = forecast.read(host, DEFAULTS, None)
+        return {finding.object: finding for finding in forecast.judge(reading, DEFAULTS, None)}
+
+
+def test_a_real_leak_in_a_container_is_announced_before_machine_and_limit_are_hit(
+    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    limit = {"mem_limit": f"{LIMIT_MB}m", "memswap_limit": f"{LIMIT_MB}m"}
+    stack = LeakyStack(tmp_path, machine)
+    with (
+        run_container(engine, "quiet", "sleep 1000", mem_limit="64m"),
+        run_container(engine, "leaky", ["awk", LEAK], **limit) as leaky,
+    ):
+        rows = stack.run_pass()
+        while rows[None].value is None or rows["leaky"].value is None:
+            rows = stack.run_pass()
+        leaky.reload()
+        assert leaky.status == "running"
+        assert stack.sizes_mb["leaky"] < LIMIT_MB
+    assert rows[None].status == "critical"
+    assert "growing: leaky +" in rows[None].message
+    assert rows["leaky"].status == "critical"
+    assert f"leaky reaches its limit of {LIMIT_MB} MB in" in rows["leaky"].message
+    assert (rows["quiet"].status, rows["quiet"].value) == ("ok", None)

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,9 +18,10 @@ import pytest
 from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks.kernel import disk_forecast, forecast
 from vpsmon.findings import Finding, NotApplicable, Previous
-from vpsmon.forecast import Point, Series, find_trend
+from vpsmon.forecast import find_trend
 from vpsmon.history import History, open_history
 from vpsmon.samples import CONTAINERS, MACHINE, Sample
+from vpsmon.series import Point, Series
 from vpsmon.settings import DEFAULTS
 
 STEP_SECONDS = 30
@@ -191,7 +193,7 @@ def test_a_disk_is_told_in_days(story: Story) -> None:
     (finding,) = disk_forecast.judge(disk_forecast.read(host, DEFAULTS, None), DEFAULTS, None)
     assert (finding.check, finding.object, finding.status, finding.unit) == ("disk_forecast", "/", "ok", "days")
     assert finding.value == pytest.approx(75 / 24, rel=0.1)
-    assert "disk / is full in 2 d 23 h" in finding.message
+    assert re.search(r"disk / is full in (2 d 2\d h|3 d) \(about", finding.message)
 
 
 def test_without_history_every_row_is_there(story: Story) -> None:
@@ -312,3 +314,71 @@ def test_the_benchmark_replays_a_recording(tmp_path: Path) -> None:
     assert rows[650]["status"] == "warning"
     assert rows[650]["hours"] == pytest.approx(550 / 120, rel=0.1)
     assert rows[650]["growing"] == ["n8n"]
+
+
+def test_a_recording_without_swap_with_gaps_and_comings_and_goings_of_containers_is_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "leak.csv"
+    lines = ["container:n8n,swap_free_bytes,mem_available_bytes,time_s,container:waha"]
+    for number in range(900):
+        size = "" if number < 100 or number % 7 == 0 else str((100 << 20) + (number << 19))
+        if not 300 < number < 340:
+            lines.append(f"{size},,{(700 << 20) - (number << 19)},{number * 60},")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    rows = replay(path)
+    assert len(rows) == len(lines) - 1
+    assert rows[-1]["status"] == "warning"
+    assert rows[-1]["hours"] == pytest.approx(501 / 60, rel=0.1)
+    assert rows[-2]["growing"] == ["n8n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "the first line must name the columns; missing: mem_available_bytes, time_s"),
+        ("time_s,mem\n1,2\n", "the first line must name the columns; missing: mem_available_bytes"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_recording_is_one_clear_line(tmp_path: Path, content: str | None, complaint: str) -> None:
+    path = tmp_path / "none.csv"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "forecast"), "--csv", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{path}: {complaint}\n")
+
+
+# Each of these was a false alarm, or hid a leak, before it had a rule of its own.
+
+
+def test_the_end_of_a_short_command_does_not_hide_a_leak(story: Story) -> None:
+    story.live(36, lambda hours: 1500 - 31.25 * hours - 90 * (hours % 1.7 < 0.05 and hours > 35))
+    value = story.judge_machine().value
+    # When another such command meets what is left then, the end is 3 hours earlier.
+    assert value is not None
+    assert 9 < value < 12.5
+
+
+def test_an_exponential_leak_is_followed_as_one(story: Story) -> None:
+    story.live(36, lambda hours: 1500 * (1 - math.expm1(hours / 16) / math.expm1(3)))
+    assert story.judge_machine().value == pytest.approx(12, rel=0.12)
+
+
+def test_the_rhythm_of_days_is_no_error_of_a_leak(story: Story) -> None:
+    story.live(75, lambda hours: 1500 - 14 * hours - 100 * (1 + math.sin(hours / 24 * 2 * math.pi)))
+    end = next(hours for hours in range(75, 120) if 1500 - 14 * hours <= 100 * (1 + math.sin(hours / 24 * 2 * math.pi)))
+    assert story.judge_machine().value == pytest.approx(end - 75, rel=0.12)
+
+
+def test_jobs_that_begin_one_after_the_other_are_no_leak(story: Story) -> None:
+    story.live(30, lambda hours: 1000.0)
+    for used in (300, 600):
+        story.live(0.7, lambda hours, used=used: 1000.0 - used)  # type: ignore[misc]
+        assert story.judge_machine().status == "ok"
+
+
+def test_a_leak_is_seen_after_each_of_many_restarts(story: Story) -> None:
+    for _ in range(4):
+        story.live(14, lambda hours: 1500 - 62.5 * hours)
+    story.live(17, lambda hours: 1500 - 62.5 * hours)
+    assert story.judge_machine().value == pytest.approx(7, rel=0.15)

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_below
 from vpsmon.checks._outlook import describe_end, read_tails
 from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.forecast import Plan, Point, Series, find_trend
+from vpsmon.forecast import Plan, find_trend
 from vpsmon.history import Tails, make_series
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE
+from vpsmon.series import Point, Series
 from vpsmon.settings import Settings
 from vpsmon.text import clean
 
