@@ -16,6 +16,8 @@ from vpsmon.host import Host
 from vpsmon.settings import Settings
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
+# Docker names the endpoint of the network in the error of a start: nobody can use it, and it hides what follows.
+_LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")
 # Containers that share the network of another that shares the network of another: nobody nests deeper than this.
 _MOST_SHARED_NETWORKS = 5
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
@@ -124,7 +126,7 @@ def parse_container(inspected: Mapping[str, Any]) -> Container:
         environment=_parse_environment(settings.get("Env")),
         command=_parse_command(inspected, settings),
         created_wall_seconds=parse_time(inspected.get("Created")),
-        start_error=str(state.get("Error") or ""),
+        start_error=_LONG_ID.sub("", str(state.get("Error") or "")),
         memory_and_swap_limit_bytes=_parse_swap_limit(host_settings.get("MemorySwap")),
         is_for_one_task=host_settings.get("AutoRemove") is True or labels.get(_ONE_OFF_LABEL, "").lower() == "true",
     )

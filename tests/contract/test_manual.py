@@ -197,7 +197,17 @@ def test_the_labels_are_those_of_a_real_export(workdir: Workdir) -> None:
 
 def test_every_unit_is_there_and_no_other() -> None:
     units = {path.name for path in (ROOT / "units").iterdir() if path.suffix[1:] in _UNIT_KINDS}
-    assert rows_by_name(section("Units")).keys() == units
+    assert rows_by_name(section("Units").partition("\n### ")[0]).keys() == units
+
+
+def test_the_memory_of_the_units_is_that_of_their_files() -> None:
+    told = rows_by_name(section("Memory of the units", "###"))
+    keys = ("MemoryMin", "MemoryMax", "OOMScoreAdjust")
+    for path in (ROOT / "units").iterdir():
+        found = [re.search(rf"(?m)^{key}=(.*)$", path.read_text(encoding="utf-8")) for key in keys]
+        values = [each[1] if each else "-" for each in found]
+        assert told.pop(path.name, ["-"] * len(keys)) == values, path.name
+    assert not told
 
 
 _UNIT_KINDS = {"service", "timer", "socket", "path", "slice", "target"}

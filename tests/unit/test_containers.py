@@ -195,3 +195,9 @@ def test_a_docker_config_without_a_context_changes_nothing(tmp_path: Path, conte
     (tmp_path / "config.json").write_text(content)
     usual = "/var/run/docker.sock"
     assert find_endpoint({"DOCKER_CONFIG": str(tmp_path)}, {usual}.__contains__).url == f"unix://{usual}"
+
+
+def test_the_error_of_a_start_is_told_without_the_id_that_hides_its_end() -> None:
+    error = f"external connectivity on endpoint web ({'ab' * 32}): bind: address already in use"
+    told = parse_container({"State": {"Error": error}}).start_error
+    assert told == "external connectivity on endpoint web: bind: address already in use"

@@ -23,7 +23,7 @@ from vpsmon.state import StateDirectory, StateError
 _FIRST_PASS_SECONDS = 15
 
 
-@click.command()
+@click.command(short_help="Install and start the systemd units.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, as a diff; change nothing.")
 @click.option("--listen", metavar="ADDRESS:PORT", help="Where metrics can be fetched. [default: METRICS_LISTEN]")
 @click.pass_obj

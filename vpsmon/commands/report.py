@@ -9,7 +9,7 @@ import click
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 
 
-@click.command()
+@click.command(short_help="Report on the last 24 hours.")
 @click.argument("where", type=click.Choice(["print", "telegram", "email", "both"]), default="print", metavar="[WHERE]")
 @click.option("--chart", "with_chart", is_flag=True, help="Add a picture of the last 24 hours.")
 @click.pass_obj

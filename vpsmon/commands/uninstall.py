@@ -12,7 +12,7 @@ from vpsmon.host import Host
 from vpsmon.installation.places import InstallError, Places, find_places, follow_config
 
 
-@click.command()
+@click.command(short_help="Take away what install has put on the machine.")
 @click.option("--purge", is_flag=True, help="Also remove the program, its configuration and its state.")
 @click.option("--yes", is_flag=True, help="With --purge: do not ask.")
 @click.pass_obj

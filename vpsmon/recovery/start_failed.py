@@ -7,8 +7,6 @@ has stopped carries no error of a start, and is left alone; so is one that has l
 
 from __future__ import annotations
 
-import re
-
 from vpsmon.containers import Container
 from vpsmon.protection import is_essential, is_left_alone
 from vpsmon.recovery._dependencies import describe_bad_dependency
@@ -26,8 +24,6 @@ _VERIFY_SECONDS = 60.0
 # Docker takes a run of 10 s for a success.
 _STAYS_UP_SECONDS = 10.0
 _FORGOTTEN_AFTER_SECONDS = 86_400.0
-# Docker names the endpoint of the network in it, which nobody can use.
-_LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")
 _LONG_POLICIES = ("always", "unless-stopped")
 # What `docker stop` and `docker kill` leave.
 _STOPPED_STATUSES = (0, 137, 143)
@@ -57,8 +53,7 @@ def _has_failed(container: Container, settings: Settings) -> bool:
 
 def _describe(snapshot: Snapshot, container: Container, settings: Settings) -> Incident:
     name = clean(container.name)
-    error = _LONG_ID.sub("", container.start_error)
-    why = clean(redact(error), 300) or f"it ended with {container.exit_code} and Docker has given up"
+    why = clean(redact(container.start_error), 300) or f"it ended with {container.exit_code} and Docker has given up"
     step = Step(Action("start_container", container.id, container.name), _VERIFY_SECONDS)
     return Incident(
         container.id,
