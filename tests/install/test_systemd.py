@@ -144,6 +144,41 @@ def test_metrics_can_be_fetched_and_read_by_others(machine: Machine) -> None:
     assert machine.run("ls", STATE, user="nobody").status != 0
 
 
+def run_client(machine: Machine, script: str) -> str:
+    """What a Python program on the machine prints that can call `fetch` and connect to ADDRESS."""
+    head = "import socket, urllib.request\nADDRESS = ('127.0.0.1', 19633)\n"
+    url = "http://127.0.0.1:19633/metrics"
+    fetch = f"def fetch():\n    return urllib.request.urlopen('{url}', timeout=20).read().decode()\n"
+    machine.write("/root/client.py", head + fetch + script)
+    machine.read("systemctl start vps-metrics-exporter.service")
+    return machine.read("python3 /root/client.py")
+
+
+def test_a_crowd_of_clients_neither_shuts_out_a_scrape_nor_closes_the_socket(machine: Machine) -> None:
+    # 15 that say nothing, one that asks; then more, and faster, than systemd allows a socket by default.
+    crowd = """
+held = [socket.create_connection(ADDRESS) for _ in range(15)]
+print(fetch())
+for _ in range(400):
+    socket.create_connection(ADDRESS).close()
+"""
+    assert "vpsmon_build_info" in run_client(machine, crowd)
+    left = "systemctl list-units --no-legend --all 'vps-metrics-exporter@*'"
+    wait_until(lambda: machine.read(left).strip() == "", 30, "all scrapes have ended")
+    assert show(machine, "vps-metrics-exporter.socket", "ActiveState") == "active"
+    assert "vpsmon_build_info" in run_client(machine, "print(fetch())")
+
+
+def test_a_scrape_can_read_no_secret_and_is_hardly_exposed(machine: Machine) -> None:
+    unit = "vps-metrics-exporter@.service"
+    text = machine.read(f"systemd-analyze security --offline=true --no-pager /etc/systemd/system/{unit}")
+    assert float(text.split("level for")[1].split(":")[1].split()[0]) <= MOST_EXPOSED
+    spy = f"[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo here; cat /opt/vpsmon/monitor.conf {STATE}/*.json'\n"
+    with drop_in(machine, unit, spy):
+        seen = run_client(machine, "print(socket.create_connection(ADDRESS).makefile().read())")
+    assert seen == "here"
+
+
 def test_the_monitor_outlives_docker(machine: Machine) -> None:
     before = main_pid(machine)
     machine.read("systemctl stop docker.socket docker.service")
