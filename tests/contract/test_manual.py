@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -33,6 +34,9 @@ EXIT_STATUSES = re.compile(r"(?:^|[;:]) ?(\d) ")
 CHECKS = [*load_checks("kernel"), *load_checks("stack")]
 # Of other programs.
 NOT_OURS = {"DOCKER_HOST", "VPSMON_CONFIG", "NO_COLOR", "CAP_SYSLOG", "QUEUE_BULL_PREFIX", "DB_POSTGRESDB_POOL_SIZE"}
+# What Docker and Telegram say.
+OF_OTHERS = ("driver failed programming external connectivity on endpoint", "bot was blocked by the user")
+MARKS = ("🔴", "🟠", "🔵", "✅")
 # Files that the code names and that are not in the state directory.
 ELSEWHERE = {"config.json", "dashboard.json"}
 
@@ -107,7 +111,7 @@ def list_command_lines() -> Iterator[str]:
             command = re.match(r"(?:\$ )?(?:sudo )?vpsmon(?= )(.*)", line)
             if command and not re.match(r" (?:\d|\S*: )", command[1]):
                 yield command[1]
-    yield from (line.removeprefix("vpsmon") for line in re.findall(r"`(vpsmon [^`…]+)`", PROSE))
+    yield from (line.removeprefix("vpsmon") for line in re.findall(r"`(?:sudo )?(vpsmon [^`…]+)`", PROSE))
 
 
 @pytest.mark.parametrize("line", sorted(set(list_command_lines())))
@@ -223,13 +227,19 @@ def find_row(rows: dict[str, list[str]], name: str) -> list[str] | None:
     return next((rows[row] for row, pattern in patterns.items() if re.fullmatch(pattern, name)), None)
 
 
-def list_state_files() -> set[str]:
-    """Return the file names that the code writes below the state directory, as they stand in it."""
-    names = {f"history_{kind}_{tier.name}.log" for kind, tiers in TIERS.items() for tier in tiers}
+def read_constants() -> Iterator[str]:
+    """Yield every text in the code of vpsmon, those between the braces of an f-string too."""
     for path in (ROOT / "vpsmon").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                names |= set(re.findall(r"^(?:[a-z_]+/)?[a-z_]+\.(?:json|log|prom|lock)$", node.value))
+                yield node.value
+
+
+def list_state_files() -> set[str]:
+    """Return the file names that the code writes below the state directory, as they stand in it."""
+    names = {f"history_{kind}_{tier.name}.log" for kind, tiers in TIERS.items() for tier in tiers}
+    for text in read_constants():
+        names |= set(re.findall(r"^(?:[a-z_]+/)?[a-z_]+\.(?:json|log|prom|lock)$", text))
     templates = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "units").iterdir())
     return names.union(re.findall(r"@STATE@/([a-z_./]+)", templates)) - ELSEWHERE
 
@@ -254,6 +264,39 @@ def test_the_files_that_are_written_are_in_the_table_with_their_mode(workdir: Wo
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
+
+
+def list_messages() -> list[str]:
+    """Return what alerts say in the examples: the line below the mark, and the one with the arrow."""
+    lines = [line for language, block in FENCED.findall(MANUAL) if not language for line in ["", *block.splitlines()]]
+    return [line for above, line in pairwise(lines) if line.startswith("→ ") or above.startswith(MARKS)]
+
+
+def list_quotations() -> list[str]:
+    """Return what the tables for bad nights quote."""
+    rows = [*read_table(section("At 3 a.m.")), *read_table(section("Troubleshooting"))]
+    return [quotation for row in rows for quotation in names_of(row[0]) if not quotation.startswith("vpsmon")]
+
+
+def find_strange_words(message: str) -> str:
+    """Return three words in a row that no text of the code has; names, numbers and units come alone."""
+    words = {text.strip() for text in [*read_constants(), *OF_OTHERS] if len(text.strip()) >= 4}
+    for text in sorted(words | {text[:1].upper() + text[1:] for text in words}, key=len, reverse=True):
+        message = message.replace(text, "|")
+    found = re.search(r"(?:[A-Za-z][a-z']+[ ,]+){2}[A-Za-z][a-z']+", message)
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize("message", sorted(set(list_messages())))
+def test_every_message_is_made_of_words_of_the_code(message: str) -> None:
+    assert find_strange_words(message) == ""
+
+
+def test_every_quotation_of_the_tables_for_bad_nights_is_of_the_code() -> None:
+    texts = list(read_constants())
+    for quotation in list_quotations():
+        for part in re.split("…|NAME", quotation):
+            assert any(part.strip(" :") in text for text in texts) or not find_strange_words(part), quotation
 
 
 def test_every_chapter_is_in_the_contents() -> None:
