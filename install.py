@@ -125,7 +125,10 @@ def make_version(prefix: Path, lock: int) -> Path:
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
         copy(ROOT / name, source / name)
-    fill_environment(version, ["--no-cache-dir", str(source)], lock)
+    # Nothing comes from the network whose hash is not in the lock file; .ci/lock writes that.
+    locked = ["--require-hashes", "--requirement", str(source / "vpsmon" / "requirements.lock")]
+    own = ["--no-deps", "--no-build-isolation", str(source)]
+    fill_environment(version, [["--no-cache-dir", *each] for each in (locked, own)], lock)
     shutil.rmtree(source)
     run_quietly([str(version / "bin" / "vpsmon"), "install", "--dry-run"], lock)  # it runs at all
     stamp.touch()
@@ -218,22 +221,23 @@ def remake_environment(extra: str, lock: int) -> None:
     empty_environment(VENV)
     say(f"making {VENV} (about half a minute, this once)")
     project = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    fill_environment(VENV, ["--editable", project], lock)
+    fill_environment(VENV, [["--editable", project]], lock)
     # An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start would do it again.
     run_quietly([str(VENV / "bin" / "python"), "-m", "compileall", "-q", str(ROOT / "vpsmon")], lock)
     for stamp in {stamp_file(""), stamp_file(extra)}:
         stamp.write_text(stamp_text())
 
 
-def fill_environment(venv: Path, pip_arguments: list[str], lock: int) -> None:
-    """Make an environment in an empty folder, with what pip is told to install."""
+def fill_environment(venv: Path, installs: list[list[str]], lock: int) -> None:
+    """Make an environment in an empty folder, with what pip is told to install, one call after the other."""
     python = str(venv / "bin" / "python")
     # In two steps, because venv keeps to itself why its own call of ensurepip failed.
     run_quietly([BASE_PYTHON, "-m", "venv", "--without-pip", str(venv)], lock)
     run_quietly([python, "-m", "ensurepip", "--default-pip"], lock)
     # Wheels only: a small server has no compiler, and psycopg2 without one fails in pages of noise.
     pip_install = ["-m", "pip", "install", "--no-input", "--only-binary", ":all:"]
-    run_quietly([python, *pip_install, *pip_arguments], lock)
+    for arguments in installs:
+        run_quietly([python, *pip_install, *arguments], lock)
 
 
 def empty_environment(venv: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_recovery_that_is_killed_at_any_call_tells_what_it_did_and_can_undo_it
             done = run_killed(LOOP, call, workdir.path, environment)
             figures["kills of a recovery survived"] += done.returncode == -signal.SIGKILL
             was_stopped = container.status == "exited"
-            for words in (LOOP, ["monitor", "--once"], ["recover", "restore"]):
+            for words in (LOOP, LOOP, ["monitor", "--once"], ["recover", "restore"]):
                 after = workdir.run(*words, env=environment)
                 assert after.returncode == 0, (call, after.stderr)
                 assert "Traceback" not in after.stderr

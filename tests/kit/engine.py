@@ -79,21 +79,24 @@ class FakeEngine(LocalServer):
 
     def judge(self, request: Request) -> Answer:
         """Answer as the engine does."""
-        parts = request.parts
+        # With or without the version that the client speaks: /v1.41/containers/json.
+        parts = request.parts[1:] if request.parts[0].startswith("v1.") else request.parts
         if parts == ["_ping"]:
             return Answer(200, b"OK", {"Api-Version": VERSION})
-        if parts[1:] == ["containers", "json"]:
+        if parts == ["containers", "json"]:
             return reply([self._list(each) for each in self.containers.values()])
-        if parts[1:] == ["events"]:
+        if parts == ["events"]:
             return Answer(200)
-        container = self.containers.get(parts[2]) if len(parts) == 4 else None
+        if len(parts) != 3 or parts[0] != "containers":
+            return reply({"message": "page not found"}, 404)
+        container = self.containers.get(parts[1])
         if container is None:
-            return reply({"message": f"No such container: {parts[-2]}"}, 404)
-        if parts[3] == "json":
+            return reply({"message": f"No such container: {parts[1]}"}, 404)
+        if parts[2] == "json":
             return reply(container.inspect())
-        if parts[3] == "logs":
+        if parts[2] == "logs":
             return Answer(200, b"it is broken\n")
-        return self._act(container, parts[3])
+        return self._act(container, parts[2])
 
     def _list(self, container: PretendContainer) -> dict[str, Any]:
         return {
