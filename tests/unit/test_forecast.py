@@ -365,9 +365,10 @@ def test_an_exponential_leak_is_followed_as_one(story: Story) -> None:
 
 
 def test_the_rhythm_of_days_is_no_error_of_a_leak(story: Story) -> None:
-    story.live(75, lambda hours: 1500 - 14 * hours - 100 * (1 + math.sin(hours / 24 * 2 * math.pi)))
-    end = next(hours for hours in range(75, 120) if 1500 - 14 * hours <= 100 * (1 + math.sin(hours / 24 * 2 * math.pi)))
-    assert story.judge_machine().value == pytest.approx(end - 75, rel=0.12)
+    free_mb: Shape = lambda hours: 1500 - 12 * hours - 160 * (1 + math.sin(hours / 24 * 2 * math.pi))  # noqa: E731
+    story.live(72, free_mb)
+    end = next(quarter / 4 for quarter in range(72 * 4, 480) if free_mb(quarter / 4) <= 0)
+    assert story.judge_machine().value == pytest.approx(end - 72, rel=0.12)
 
 
 def test_jobs_that_begin_one_after_the_other_are_no_leak(story: Story) -> None:
