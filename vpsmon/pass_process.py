@@ -27,8 +27,9 @@ _URGENT_MODULES = (
     "vpsmon.recovery.swap_thrashing",
     "vpsmon.recovery.engine.run",
 )
-# An engine that thrashes too took 7 to 20 s for a list that else takes milliseconds, and 70 s for a stop.
-_PATIENCE = 6.0
+# An engine that thrashes too took 7 to 30 s for a list that else takes milliseconds, and 90 s for a stop. Nothing else
+# helps then, so it gets a minute, and five for the stop.
+_PATIENCE = 15.0
 # How a pass tells that the stack needs recovery.
 EXIT_CRITICAL = 3
 
