@@ -103,10 +103,8 @@ class RealEffectors:
                 raise Refused(f"{clean(container.name)} is essential and is never stopped")
             if container.is_for_one_task:
                 raise Refused(f"{clean(container.name)} is for one task, and could not be started again")
-            grace_seconds = _find_grace(container, inspected)
-            client.stop(
-                container.id, timeout=min(grace_seconds, action.details.get("longest_grace_seconds", grace_seconds))
-            )
+            default_seconds = action.details.get("default_grace_seconds", _DEFAULT_GRACE_SECONDS)
+            client.stop(container.id, timeout=_find_grace(container, inspected, default_seconds))
 
     def _start_container(self, action: Action) -> None:
         with self._open(action) as (client, container, _):
@@ -224,10 +222,12 @@ def _is_active(workflow: Any) -> bool:
     return workflow is not None and workflow.is_active
 
 
-def _find_grace(container: Container, inspected: Mapping[str, Any]) -> int:
-    """Return the seconds that the container has to end."""
+def _find_grace(
+    container: Container, inspected: Mapping[str, Any], default_seconds: int = _DEFAULT_GRACE_SECONDS
+) -> int:
+    """Return the seconds that the container has to end: its own, else what n8n needs, else the default."""
     own = (inspected.get("Config") or {}).get("StopTimeout")
     if isinstance(own, int) and own >= 0:
         return own
     is_n8n = "n8n" in container.image.rsplit("/", 1)[-1] or "n8n" in container.image.split("/")
-    return _N8N_GRACE_SECONDS if is_n8n else _DEFAULT_GRACE_SECONDS
+    return _N8N_GRACE_SECONDS if is_n8n else default_seconds

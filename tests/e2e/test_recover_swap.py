@@ -16,7 +16,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.kit.command import clean_environment
-from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image, run_container
+from tests.kit.docker import BUSYBOX_IMAGE, DockerEngine, docker_engine, import_busybox_image, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.recovery import (
     QUICK,
@@ -88,6 +88,23 @@ def test_thrashing_stops_the_largest_that_can_be_spared_and_starts_it_again(
             "🔵 INFO recovery swap_thrashing leaky\nStopped the container leaky 15 min ago. "
             "Started the container leaky: the machine has been calm for long enough"
         )
+
+
+def test_a_container_that_asks_for_time_to_end_gets_it(
+    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, quick_looks: None
+) -> None:
+    """It ends by itself with 0; killed before that, its work would be lost."""
+    bench, _ = thrashing_bench(engine, tmp_path, machine, {"worker"})
+    finishes_first = ["sh", "-c", "trap 'sleep 7; exit 0' TERM; while true; do sleep 0.1; done"]
+    made = engine.client.api.create_container(BUSYBOX_IMAGE, finishes_first, name="worker", stop_timeout=40)
+    worker = engine.client.containers.get(made["Id"])
+    try:
+        worker.start()
+        bench.run("swap")
+        assert status(worker) == "exited"
+        assert worker.attrs["State"]["ExitCode"] == 0
+    finally:
+        worker.remove(force=True)
 
 
 def test_where_it_thrashes_again_it_is_stopped_for_longer(

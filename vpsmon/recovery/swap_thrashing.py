@@ -31,8 +31,8 @@ _ROWS = ("swap_in", "file_refaults")
 # Of 100, with critically little memory available. Measured on a 1 GB machine with a slow processor: 25 to 45 while it
 # did not answer for a minute, with 40 MB available and less than 1 MB/s read back.
 _STALLED_SCORE = 20.0
-# Meanwhile the machine gets no better, and what ends by itself does so in less.
-_LONGEST_GRACE_SECONDS = 5
+# For a container that asks for no time of its own: meanwhile the machine gets no better.
+_DEFAULT_GRACE_SECONDS = 5
 
 
 def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incident]:
@@ -92,7 +92,7 @@ def _describe(alarm: Finding, victim: Container, size_bytes: int | None) -> Inci
     )
     note = f"{clean(victim.name)}{size} is started again when the machine has been calm for a while"
     step = Step(
-        Action("stop_container", victim.id, victim.name, {"longest_grace_seconds": _LONGEST_GRACE_SECONDS}),
+        Action("stop_container", victim.id, victim.name, {"default_grace_seconds": _DEFAULT_GRACE_SECONDS}),
         _VERIFY_SECONDS,
         undo=undo,
         note=note,
