@@ -91,24 +91,24 @@ def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -
     if len(series.passes) < _LEAST_POINTS:
         return None
     start = find_new_start(series)
+    reset = find_reset(series) if has_end else start
     # Restarts that come again and again would look like the rhythm of days.
-    calm = tuple(point for point in series.hours if point.hours >= max(start, find_reset(series)))
+    calm = tuple(point for point in series.hours if point.hours >= max(start, reset))
     rhythm = find_rhythm(calm) if has_end else None
     series = take_out(series, rhythm) if rhythm else series
     present = join_points(series.passes[-_PRESENT_POINTS:], 0.0)
     view = View(series, rhythm, plan, has_end, present, series.passes[-1].hours)
-    beginnings = _find_beginnings(series, start) if has_end else iter([(start, start)])
+    beginnings = _find_beginnings(start, reset) if has_end else iter([(start, start)])
     found = (_find_since(view, since, floor) for since, floor in beginnings)
     return next((trend for trend in found if trend), None)
 
 
-def _find_beginnings(series: Series, start: float) -> Iterator[tuple[float, float]]:
+def _find_beginnings(start: float, reset: float) -> Iterator[tuple[float, float]]:
     """Yield since when to look for a trend, and since when the present must be lower than ever, in hours."""
     yield start, start
     if start > _BEGINNING:
         # A deep collection can look like a restart until the third of them.
         yield _BEGINNING, _BEGINNING
-    reset = find_reset(series)
     if reset > start:
         yield reset, _BEGINNING
 
