@@ -11,7 +11,7 @@ from tests.kit.command import Workdir
 from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
-from vpsmon.spare import MEMORY_FOLDER
+from vpsmon.storage.spare import MEMORY_FOLDER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

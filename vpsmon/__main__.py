@@ -23,12 +23,12 @@ def _run() -> None:
     """
     words = sys.argv[1:]
     if words[:2] == ["export", "--serve"] and len(words) == 3:
-        from vpsmon.scrape import serve
+        from vpsmon.prometheus.scrape import serve
 
         serve(words[2])
         return
     if words == ["export"]:
-        from vpsmon.export import run_export
+        from vpsmon.prometheus.export import run_export
         from vpsmon.rest_of_pass import leave
 
         leave(run_export(None))

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from vpsmon import docker_client, waha
-from vpsmon.cgroups import read_usage
-from vpsmon.containers import Container, parse_container
-from vpsmon.docker_api import Engine, NotFound
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
-from vpsmon.protection import is_essential, is_left_alone
 from vpsmon.recovery.engine.model import Action
 from vpsmon.settings import Settings
+from vpsmon.stack import docker_client, waha
+from vpsmon.stack.cgroups import read_usage
+from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.docker_api import Engine, NotFound
+from vpsmon.stack.protection import is_essential, is_left_alone
 from vpsmon.text import clean, format_bytes
 
 # What an engine gives a container to end that has no stop_grace_period of its own.
@@ -167,7 +167,7 @@ class RealEffectors:
 
     def _pause_workflows(self, action: Action) -> Done:
         """Switch the workflows off, and make sure of it: n8n may fail after having done it, or lie."""
-        from vpsmon import n8n_api
+        from vpsmon.stack import n8n_api
 
         host = self._make_host()
         troubles = []
@@ -191,7 +191,7 @@ class RealEffectors:
 
     def _resume(self, host: Host, item: Mapping[str, str]) -> str:
         """Return what a person has to decide, if so."""
-        from vpsmon import n8n_api
+        from vpsmon.stack import n8n_api
 
         now = n8n_api.read_workflow(host, self._settings, item["id"])
         if now is None or now.is_active:

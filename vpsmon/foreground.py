@@ -12,8 +12,8 @@ from vpsmon.output import format_json, format_table, print_text, wants_colour
 from vpsmon.pass_log import SETUP_HINT, report_problems
 from vpsmon.passes import PassContext, StageResult, run_kernel_stage
 from vpsmon.rest_of_pass import run_rest_of_pass
-from vpsmon.spare import SparedState
-from vpsmon.state import StateError
+from vpsmon.storage.spare import SparedState
+from vpsmon.storage.state import StateError
 
 EXIT_FAILED = 1
 EXIT_LIMIT_REACHED = 3

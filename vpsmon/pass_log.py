@@ -5,7 +5,7 @@ from __future__ import annotations
 from vpsmon.log import say
 from vpsmon.passes import StageResult
 from vpsmon.settings import Settings
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 
 SETUP_HINT = (
     "Telegram is not set up, so alerts go only to this log and to alert_history.log: "

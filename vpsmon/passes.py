@@ -18,16 +18,16 @@ from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
-from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, worst_status
-from vpsmon.history import open_history
 from vpsmon.host import Host
-from vpsmon.memories import FILE as MEMORIES_FILE
-from vpsmon.memories import Memories
-from vpsmon.recorder import record_stage
-from vpsmon.state import StateDirectory, StateError
-from vpsmon.totals import FILE as TOTALS_FILE
-from vpsmon.totals import load_totals
+from vpsmon.stack.container_names import excuse_stopped, name_containers
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.memories import Memories
+from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.totals import FILE as TOTALS_FILE
+from vpsmon.storage.totals import load_totals
+from vpsmon.trends.history import open_history
+from vpsmon.trends.recorder import record_stage
 
 ALERT_FILE = "alert_state.json"
 RECOVERY_FILE = "recovery_state.json"
@@ -157,9 +157,7 @@ def _worry_about_state(state: StateDirectory) -> list[Finding]:
     return [Finding(_STATE_CHECK, None, "critical", None, "-", state.trouble, advice=advice)]
 
 
-def _judge_alerts(
-    context: PassContext, findings: list[Finding], rows: set[str]
-) -> tuple[list[Notice], dict[str, Any]]:
+def _judge_alerts(context: PassContext, findings: list[Finding], rows: set[str]) -> tuple[list[Notice], dict[str, Any]]:
     """Return what to tell, and the alert state after that."""
     now_seconds = context.host.wall_seconds()
     rate_limit_seconds = context.config.settings.ALERT_RATE_LIMIT_SEC

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vpsmon.config import Config
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.text import clean, format_bytes
 
 Probe = Callable[[Host, Config], str]
@@ -74,8 +74,8 @@ def probe_kernel_log(host: Host, config: Config) -> str:
 
 def probe_containers(host: Host, config: Config) -> str:
     """Return where the container engine listens and how many containers it has."""
-    from vpsmon.containers import read_containers
-    from vpsmon.docker_client import find_endpoint
+    from vpsmon.stack.containers import read_containers
+    from vpsmon.stack.docker_client import find_endpoint
 
     endpoint = find_endpoint()
     count = len(read_containers(host, config.settings))
@@ -84,7 +84,7 @@ def probe_containers(host: Host, config: Config) -> str:
 
 def probe_postgres(host: Host, config: Config) -> str:
     """Return which PostgreSQL is read, after a query."""
-    from vpsmon.postgres import find_server, read_rows
+    from vpsmon.stack.postgres import find_server, read_rows
 
     read_rows(host, config.settings, "select 1")
     return find_server(host, config.settings).describe()
@@ -92,7 +92,7 @@ def probe_postgres(host: Host, config: Config) -> str:
 
 def probe_redis(host: Host, config: Config) -> str:
     """Return which Redis is read, after a command."""
-    from vpsmon.redis_server import find_server, read_redis
+    from vpsmon.stack.redis_server import find_server, read_redis
 
     read_redis(host, config.settings, [("PING",)])
     return find_server(host, config.settings).describe()
@@ -100,7 +100,7 @@ def probe_redis(host: Host, config: Config) -> str:
 
 def probe_n8n(host: Host, config: Config) -> str:
     """Return which n8n is asked, and whether it is ready."""
-    from vpsmon.n8n import describe_n8n, find_n8n, is_ready
+    from vpsmon.stack.n8n import describe_n8n, find_n8n, is_ready
 
     n8n = find_n8n(host, config.settings)
     if not is_ready(host, n8n):
@@ -110,7 +110,7 @@ def probe_n8n(host: Host, config: Config) -> str:
 
 def probe_waha(host: Host, config: Config) -> str:
     """Return which WAHA is asked, and how many sessions it has."""
-    from vpsmon.waha import describe_waha, find_waha, read_sessions
+    from vpsmon.stack.waha import describe_waha, find_waha, read_sessions
 
     waha = find_waha(host, config.settings)
     count = len(read_sessions(host, waha))

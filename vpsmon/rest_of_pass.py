@@ -16,7 +16,7 @@ from vpsmon.findings import Finding, ReadError
 from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.passes import PassContext, StageResult, record_stack_stage
-from vpsmon.presence import explain_absence
+from vpsmon.stack.presence import explain_absence
 
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
@@ -34,7 +34,7 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     if context.with_alerts and context.config.settings.HEARTBEAT_URL and is_good:
         _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
     if has_email(context):
-        from vpsmon.mail_spool import deliver_mail
+        from vpsmon.storage.mail_spool import deliver_mail
 
         # Last, because a mail server may take its time.
         deliver_mail(context.host, context.state, context.config.settings)
@@ -87,7 +87,7 @@ def has_email(context: PassContext) -> bool:
     """Return whether a report waits to be sent by e-mail, and may be tried now."""
     if not context.with_alerts or not context.config.settings.has_email:
         return False
-    from vpsmon.mail_spool import list_due
+    from vpsmon.storage.mail_spool import list_due
 
     return bool(list_due(context.host, context.state))
 

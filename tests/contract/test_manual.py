@@ -21,10 +21,10 @@ from tests.kit.command import Workdir, clean_environment
 from tests.kit.host import FakeMachine
 from vpsmon.checks import load_checks
 from vpsmon.cli import main
-from vpsmon.exposition import HELPS
-from vpsmon.history import TIERS
+from vpsmon.prometheus.exposition import HELPS
 from vpsmon.recovery import load_rules, name_rule
 from vpsmon.settings import DEFAULTS, KINDS, allowed_range
+from vpsmon.trends.history import TIERS
 
 ROOT = Path(__file__).resolve().parents[2]
 MANUAL = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")

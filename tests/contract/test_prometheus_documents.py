@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
-from vpsmon.exposition import HELPS
-from vpsmon.prometheus_files import render_rules
+from vpsmon.prometheus.exposition import HELPS
+from vpsmon.prometheus.files import render_rules
 from vpsmon.settings import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -45,5 +45,5 @@ def test_the_resident_monitor_starts_no_child_for_nothing(workdir: Workdir) -> N
         process.terminate()
         _, errors = process.communicate(timeout=20)
     trace.write_text(errors)
-    assert "vpsmon.watcher" in errors
+    assert "vpsmon.resident.watcher" in errors
     assert "vpsmon.checks.stack.redis" not in errors

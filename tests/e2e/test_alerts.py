@@ -20,7 +20,7 @@ from tests.kit.telegram import FakeTelegram
 from vpsmon.config import load_config
 from vpsmon.passes import PassContext, run_kernel_stage
 from vpsmon.rest_of_pass import deliver
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 
 QUIET: dict[str, ConfigValue] = {"DISK_WARNING_PCT": 100, "DISK_CRITICAL_PCT": 100}
 # Above any machine's memory, so that the check fires; DISK_* at 0 fires on every disk.

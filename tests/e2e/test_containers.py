@@ -17,13 +17,13 @@ import pytest
 
 from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image, internal_network, run_container
 from tests.kit.kernel import wait_until
-from vpsmon import containers, docker_client
-from vpsmon.cgroups import read_usage
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
-from vpsmon.docker_api import ApiError, Engine
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
+from vpsmon.stack import containers, docker_client
+from vpsmon.stack.cgroups import read_usage
+from vpsmon.stack.docker_api import ApiError, Engine
 
 SETTINGS = Settings()
 COMPOSE = {"com.docker.compose.project": "crm"}

@@ -15,13 +15,13 @@ from vpsmon.checks.kernel import forecast
 from vpsmon.checks.stack import container_memory
 from vpsmon.config import load_config
 from vpsmon.findings import Finding
-from vpsmon.history import open_history
 from vpsmon.host import Host
 from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.recorder import measure_containers
-from vpsmon.samples import CONTAINERS, MACHINE, Sample
 from vpsmon.settings import DEFAULTS
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
+from vpsmon.trends.history import open_history
+from vpsmon.trends.recorder import measure_containers
+from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 
 
 def test_a_first_pass_knows_no_trend_and_says_so(workdir: Workdir) -> None:

@@ -25,7 +25,7 @@ from tests.kit.prometheus import (
 )
 from tests.kit.stack import free_port
 from vpsmon.checks import Check, load_checks
-from vpsmon.prometheus_files import read_dashboard
+from vpsmon.prometheus.files import read_dashboard
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", README, re.DOTALL)

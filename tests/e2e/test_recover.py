@@ -19,7 +19,7 @@ from tests.kit.recovery import WELL_AFTER_RESTART, sick_container
 from tests.kit.waha import KEY, FakeWaha
 from vpsmon.recovery.engine.start import start_recovery
 from vpsmon.recovery.engine.store import hold_recovery_lock
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 

@@ -27,8 +27,8 @@ from tests.kit.stack import (
 from vpsmon.checks.stack import redis
 from vpsmon.findings import Finding, Previous, ReadError
 from vpsmon.host import Host
-from vpsmon.redis_server import find_server, read_redis
 from vpsmon.settings import Settings
+from vpsmon.stack.redis_server import find_server, read_redis
 
 SECRET = "s3cr%t pa'ss"
 NO_DOCKER = "unix:///nonexistent/docker.sock"

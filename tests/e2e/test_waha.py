@@ -11,7 +11,7 @@ from typing import Any
 import docker.models.containers
 import pytest
 
-import vpsmon.waha
+import vpsmon.stack.waha
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.local_server import Answer, half_a_json, never, reply, server_error, web_page
 from tests.kit.stack import free_port
@@ -20,8 +20,8 @@ from vpsmon.checks.stack import waha as check
 from vpsmon.findings import Finding, NotApplicable, Previous
 from vpsmon.host import Host
 from vpsmon.settings import DEFAULTS, Settings
-from vpsmon.waha import describe_waha, find_waha
-from vpsmon.web import Site
+from vpsmon.stack.waha import describe_waha, find_waha
+from vpsmon.stack.web import Site
 
 NO_DOCKER = "unix:///nonexistent/docker.sock"
 # A pass gives a check 5 s.
@@ -32,7 +32,7 @@ SLEEP = ["sleep", "1000"]
 @pytest.fixture(autouse=True)
 def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", NO_DOCKER)
-    monkeypatch.setattr(vpsmon.waha, "LOOPBACK", Site((f"http://127.0.0.1:{free_port()}",), "a free port"))
+    monkeypatch.setattr(vpsmon.stack.waha, "LOOPBACK", Site((f"http://127.0.0.1:{free_port()}",), "a free port"))
 
 
 @pytest.fixture
@@ -168,8 +168,8 @@ def test_without_a_waha_the_reason_says_how_to_name_one() -> None:
 
 
 def test_a_waha_on_the_machine_itself_is_known_by_its_answer(waha: FakeWaha, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vpsmon.waha, "LOOPBACK", Site((waha.url,), "port 3000 of this machine"))
-    monkeypatch.setattr(check, "LOOPBACK", vpsmon.waha.LOOPBACK)
+    monkeypatch.setattr(vpsmon.stack.waha, "LOOPBACK", Site((waha.url,), "port 3000 of this machine"))
+    monkeypatch.setattr(check, "LOOPBACK", vpsmon.stack.waha.LOOPBACK)
     waha.add("default")
     assert "it wants a key, and none was found" in (Watch(DEFAULTS).look()[0].reason or "")
     watch = Watch(DEFAULTS._replace(WAHA_API_KEY=KEY))
@@ -183,7 +183,7 @@ def test_another_program_on_that_port_is_no_waha(
     waha: FakeWaha, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
     waha.always = answer
-    monkeypatch.setattr(vpsmon.waha, "LOOPBACK", Site((waha.url,), "port 3000 of this machine"))
+    monkeypatch.setattr(vpsmon.stack.waha, "LOOPBACK", Site((waha.url,), "port 3000 of this machine"))
     with pytest.raises(NotApplicable):
         Watch(DEFAULTS).look()
 

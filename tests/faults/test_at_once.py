@@ -78,7 +78,7 @@ def test_a_lock_file_that_was_left_behind_locks_nothing(bench: Installation) -> 
 
 FREEZE = """
 import os, signal, sys
-from vpsmon.spare import SparedState
+from vpsmon.storage.spare import SparedState
 state = SparedState(sys.argv[1])
 with state.lock():
     os.kill(os.getpid(), signal.SIGSTOP)

@@ -21,9 +21,9 @@ from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.line import LONGEST_MESSAGE, join_lines
 from vpsmon.alerts.message import render_alert
 from vpsmon.findings import Finding, MetricSample
-from vpsmon.metrics import format_metrics
-from vpsmon.n8n import _quote
 from vpsmon.output import format_table
+from vpsmon.prometheus.metrics import format_metrics
+from vpsmon.stack.n8n import _quote
 from vpsmon.text import clean
 
 # Everything that an escape of a terminal or a line of a log begins with.

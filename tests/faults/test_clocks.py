@@ -14,7 +14,7 @@ from tests.kit.telegram import FakeTelegram
 from vpsmon.config import Config
 from vpsmon.passes import PassContext, StageResult, run_kernel_stage
 from vpsmon.settings import DEFAULTS
-from vpsmon.spare import SparedState
+from vpsmon.storage.spare import SparedState
 
 # libfaketime changes what a real process, with everything that it loads, believes; the kernel's own clock stays.
 FAKETIME = str(next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")))

@@ -24,7 +24,7 @@ from vpsmon.host import Host
 from vpsmon.passes import PassContext, run_kernel_stage
 from vpsmon.rest_of_pass import deliver
 from vpsmon.settings import DEFAULTS
-from vpsmon.spare import SparedState
+from vpsmon.storage.spare import SparedState
 
 # A request has 10 s; nothing asserts how long a pass takes, but that it comes back at all.
 PATIENCE_SECONDS = 100.0

@@ -16,18 +16,21 @@ from hypothesis import strategies as st
 
 from tests.faults.hostile import TEXTS, binary_near, json_like, lines_near, mutate, objects
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
-from vpsmon import cgroups, consumers, containers, deaths, kernel_log, metrics, n8n_api, proc, samples, waha, web
+from vpsmon import consumers, kernel_log, proc
 from vpsmon.alerts import incidents, line, message, outbox, telegram
 from vpsmon.config import Config, ConfigError, load_config
 from vpsmon.findings import ReadError
 from vpsmon.host import HttpReply
-from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.prometheus import metrics
 from vpsmon.recovery.engine import status
 from vpsmon.recovery.engine.book import Book
 from vpsmon.settings import DEFAULTS, KINDS
-from vpsmon.spare import SparedState
-from vpsmon.totals import Totals
+from vpsmon.stack import cgroups, containers, deaths, n8n_api, waha, web
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.spare import SparedState
+from vpsmon.storage.totals import Totals
+from vpsmon.trends import samples
 
 NOW = 1_800_000_000.0
 KMSG = (

@@ -20,7 +20,7 @@ from vpsmon.host import Host
 from vpsmon.proc import read_boot_id
 from vpsmon.recovery.engine.book import FILE, Book
 from vpsmon.recovery.engine.model import Incident
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 
 IDENTITY = "c0ffee" * 10 + "abcd"
 LOOP = ["recover", "loops"]

@@ -282,7 +282,7 @@ def test_a_second_run_changes_nothing_and_respects_what_is_off(machine: Machine)
 def test_an_upgrade_that_fails_leaves_the_old_version_running(machine: Machine) -> None:
     sources = " ".join(f"/src/{name}" for name in ("install.py", *install.SOURCES))
     machine.read(f"mkdir /new && cp -r {sources} /new")
-    machine.read("echo 'raise SystemExit(\"a broken release\")' >> /new/vpsmon/watcher.py")
+    machine.read("echo 'raise SystemExit(\"a broken release\")' >> /new/vpsmon/resident/watcher.py")
     machine.read("echo 'OOMScoreAdjust=1' >> /new/units/sandbox")
     before = machine.read("readlink /opt/vpsmon/venv; cat /etc/systemd/system/vps*.*")
     failed = machine.shell("python3 /new/install.py")

@@ -21,7 +21,7 @@ def test_the_wheel_holds_the_configuration_the_units_and_the_command(tmp_path: P
         assert b"vpsmon = vpsmon.__main__:main" in archive.read(entry_points)
     units = {f"vpsmon/data/units/{path.name}" for path in (ROOT / "units").iterdir()}
     assert units <= names
-    templates = {f"vpsmon/prometheus/{path.name}" for path in (ROOT / "vpsmon/prometheus").iterdir()}
+    templates = {f"vpsmon/prometheus/{path.name}" for path in (ROOT / "vpsmon/prometheus").glob("*.[jy]*")}
     assert len(templates) >= 3
     assert templates <= names
     assert not any(name.startswith("tests/") for name in names)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vpsmon.history import History
-from vpsmon.samples import CONTAINERS, MACHINE, Sample
+from vpsmon.trends.history import History
+from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 
 BOOT = "99999999"
 STEP_SECONDS = 300

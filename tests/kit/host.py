@@ -17,9 +17,7 @@ SwapFree:        1048576 kB
 HugePages_Total:       0
 """
 VMSTAT = "nr_free_pages 25000\npswpin 1000\npswpout 2000\noom_kill 0\nworkingset_refault_file 500\n"
-PRESSURE = (
-    "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n"
-)
+PRESSURE = "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n"
 BOOT_ID = "11111111-2222-3333-4444-555555555555"
 
 

@@ -68,9 +68,7 @@ class MailServer:
         self.mails.append(Mail(envelope.mail_from or "", to, message, is_encrypted, is_logged_in))
         return "250 taken"
 
-    def judge_login(
-        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: Any
-    ) -> AuthResult:
+    def judge_login(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: Any) -> AuthResult:
         """Take the one login that there is."""
         assert isinstance(login, LoginPassword)
         self.logins.append((login.login, login.password))

@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.attempts import Attempt
-from vpsmon.cgroups import Usage
 from vpsmon.checks._shortage import Shortage
 from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
-from vpsmon.containers import Container, parse_container
 from vpsmon.effectors import Done, Gone, Refused
 from vpsmon.findings import ReadError
-from vpsmon.n8n import Queue
-from vpsmon.n8n_api import Workflow
-from vpsmon.protection import is_essential
 from vpsmon.recovery import load_rules
 from vpsmon.recovery.engine.model import Action
 from vpsmon.recovery.engine.run import run_rules
 from vpsmon.settings import DEFAULTS
-from vpsmon.waha import Session
+from vpsmon.stack.cgroups import Usage
+from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.n8n import Queue
+from vpsmon.stack.n8n_api import Workflow
+from vpsmon.stack.protection import is_essential
+from vpsmon.stack.waha import Session
 
 MEGABYTE = 1024 * 1024
 SETTINGS = DEFAULTS._replace(N8N_QUEUE_MAX=100)

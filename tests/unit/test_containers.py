@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from vpsmon.containers import Address, Container, find_addresses, find_container, parse_container, parse_list_entry
-from vpsmon.docker_client import Endpoint, connect, find_endpoint
 from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.stack.containers import (
+    Address,
+    Container,
+    find_addresses,
+    find_container,
+    parse_container,
+    parse_list_entry,
+)
+from vpsmon.stack.docker_client import Endpoint, connect, find_endpoint
 
 
 def make(name: str = "crm-n8n-1", service: str | None = None, **changes: Any) -> Container:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from vpsmon.cgroups import Usage
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
-from vpsmon.container_names import name_containers
-from vpsmon.containers import parse_container
-from vpsmon.deaths import Death, describe_exit, find_cause, parse_events
 from vpsmon.findings import Event, Finding, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
+from vpsmon.stack.cgroups import Usage
+from vpsmon.stack.container_names import name_containers
+from vpsmon.stack.containers import parse_container
+from vpsmon.stack.deaths import Death, describe_exit, find_cause, parse_events
 
 NOW = 1_795_420_800.0
 MEGABYTE = 1024 * 1024

@@ -18,11 +18,11 @@ import pytest
 from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks.kernel import disk_forecast, forecast
 from vpsmon.findings import Finding, NotApplicable, Previous
-from vpsmon.forecast import find_trend
-from vpsmon.history import History, open_history
-from vpsmon.samples import CONTAINERS, MACHINE, Sample
-from vpsmon.series import Point, Series
 from vpsmon.settings import DEFAULTS
+from vpsmon.trends.forecast import find_trend
+from vpsmon.trends.history import History, open_history
+from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
+from vpsmon.trends.series import Point, Series
 
 STEP_SECONDS = 30
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,10 +16,10 @@ from vpsmon.attempts import Attempt
 from vpsmon.checks import Check
 from vpsmon.checks.kernel import memory
 from vpsmon.findings import Finding
-from vpsmon.history import TIERS, History, make_series
-from vpsmon.recorder import measure_containers, record_stage
-from vpsmon.samples import COLUMNS, CONTAINERS, MACHINE, Sample, decode, encode, join
 from vpsmon.settings import DEFAULTS
+from vpsmon.trends.history import TIERS, History, make_series
+from vpsmon.trends.recorder import measure_containers, record_stage
+from vpsmon.trends.samples import COLUMNS, CONTAINERS, MACHINE, Sample, decode, encode, join
 
 BOOT = "11111111"
 FIVE_MEGABYTES = 5_000_000

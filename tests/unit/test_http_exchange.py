@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from vpsmon.docker_api import join_frames
 from vpsmon.http_exchange import NotHttp, exchange
+from vpsmon.stack.docker_api import join_frames
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import pytest
 
 from vpsmon.checks.stack import n8n as check
 from vpsmon.checks.stack.n8n import Missing, Reading
-from vpsmon.containers import parse_container
 from vpsmon.findings import Finding, Previous
-from vpsmon.n8n import N8n, Queue, describe_n8n, is_queue_mode
 from vpsmon.settings import DEFAULTS
-from vpsmon.web import Site
+from vpsmon.stack.containers import parse_container
+from vpsmon.stack.n8n import N8n, Queue, describe_n8n, is_queue_mode
+from vpsmon.stack.web import Site
 
 EXECUTIONS = {"active": 3, "waiting": 2, "completed": 40, "failed": 5}
 SITE = Site(("http://10.0.0.3:5678",), "address of container n8n")

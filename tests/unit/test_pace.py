@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from vpsmon.pace import CLOSEST_SECONDS, Pace
+from vpsmon.resident.pace import CLOSEST_SECONDS, Pace
 
 INTERVAL = 30.0
 

@@ -11,7 +11,7 @@ from vpsmon.checks.stack import container_state
 from vpsmon.config import Config
 from vpsmon.passes import PassContext, record_stack_stage
 from vpsmon.settings import DEFAULTS
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 
 
 def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine, tmp_path: Path) -> None:

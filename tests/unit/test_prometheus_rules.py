@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.prometheus import check
 from vpsmon.config import Config, ConfigError
-from vpsmon.prometheus_files import render_alertmanager, render_rules
+from vpsmon.prometheus.files import render_alertmanager, render_rules
 from vpsmon.settings import DEFAULTS
 
 CONFIG = Config(DEFAULTS, "/opt/vpsmon/monitor.conf", "/opt/vpsmon/.alerts")

@@ -104,6 +104,6 @@ def test_the_effector_itself_refuses_to_stop_what_is_essential(monkeypatch: pyte
         def inspect_container(self, identity: str) -> dict[str, Any]:
             return {"Id": identity, "Name": "/postgres", "State": {"Status": "running"}}
 
-    monkeypatch.setattr("vpsmon.docker_client.open_client", lambda timeout: contextlib.nullcontext(Client()))
+    monkeypatch.setattr("vpsmon.stack.docker_client.open_client", lambda timeout: contextlib.nullcontext(Client()))
     with pytest.raises(Refused, match="essential"):
         RealEffectors(DEFAULTS).perform(STOP)

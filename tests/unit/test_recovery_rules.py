@@ -6,15 +6,11 @@ from typing import Any
 
 import pytest
 
-from vpsmon.cgroups import Usage
 from vpsmon.checks._shortage import Shortage
 from vpsmon.checks.kernel import swap
 from vpsmon.checks.stack import container_memory, n8n, waha
-from vpsmon.containers import Container, parse_container
-from vpsmon.deaths import Death, find_cause
 from vpsmon.findings import Finding, Status
 from vpsmon.host import Host
-from vpsmon.n8n import Queue
 from vpsmon.recovery import (
     container_unhealthy,
     load_rules,
@@ -27,7 +23,11 @@ from vpsmon.recovery import (
 )
 from vpsmon.recovery.engine.model import Action, Change, Incident, Snapshot
 from vpsmon.settings import DEFAULTS
-from vpsmon.waha import Session
+from vpsmon.stack.cgroups import Usage
+from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.deaths import Death, find_cause
+from vpsmon.stack.n8n import Queue
+from vpsmon.stack.waha import Session
 
 NOW = 1_800_000_000.0
 MEGABYTE = 1024 * 1024
@@ -309,7 +309,7 @@ def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: p
 
     kill = OomKill.__new__(OomKill, *[None] * len(OomKill._fields))  # type: ignore[arg-type]
     kill = kill._replace(microseconds=0, container_id=LIMITED.id, is_machine_wide=False)
-    monkeypatch.setattr("vpsmon.deaths._read_kernel_kills", lambda host: [kill])
+    monkeypatch.setattr("vpsmon.stack.deaths._read_kernel_kills", lambda host: [kill])
     host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
     assert restart_loop._AT_ITS_LIMIT in find_cause(host, LIMITED, Death(NOW, 137, True))
 

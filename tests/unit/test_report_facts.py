@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
-from vpsmon.cgroups import Usage
 from vpsmon.checks.stack.container_memory import Measured, Reading
 from vpsmon.config import Config
 from vpsmon.findings import Finding
-from vpsmon.history import History
-from vpsmon.leads import LeadCount
-from vpsmon.n8n_day import Executions, Workflows
 from vpsmon.report.compose import compose
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report, Row
-from vpsmon.samples import CONTAINERS, MACHINE, Sample
 from vpsmon.settings import DEFAULTS
-from vpsmon.state import StateDirectory
+from vpsmon.stack.cgroups import Usage
+from vpsmon.stack.leads import LeadCount
+from vpsmon.stack.n8n_day import Executions, Workflows
+from vpsmon.storage.state import StateDirectory
+from vpsmon.trends.history import History
+from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
-from vpsmon.history import History
 from vpsmon.report.sparkline import draw_sparkline
 from vpsmon.report.timeline import DAY_SECONDS, SLOTS, Measure, Placed, count_watched_seconds, make_day, place, squeeze
-from vpsmon.samples import MACHINE, Sample, decode
+from vpsmon.trends.history import History
+from vpsmon.trends.samples import MACHINE, Sample, decode
 
 WALL = 1_800_000_000.0
 NOW = 200_000.0

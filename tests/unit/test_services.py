@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from vpsmon import services
-from vpsmon.containers import Container, parse_container
 from vpsmon.findings import NotApplicable, Previous, ReadError
 from vpsmon.host import Host
-from vpsmon.services import find_option, locate, miss, read_options, to_port
 from vpsmon.settings import Settings
+from vpsmon.stack import services
+from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.services import find_option, locate, miss, read_options, to_port
 
 
 def make_container(name: str, command: list[str] | None = None, **changes: object) -> Container:

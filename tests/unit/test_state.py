@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.state import StateDirectory, StateError
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_lock_that_is_held_gives_up_with_a_clear_line(state: StateDirectory) -
 def test_the_lock_of_a_killed_process_is_free(state: StateDirectory) -> None:
     program = f"""
 import os, signal
-from vpsmon.state import StateDirectory
+from vpsmon.storage.state import StateDirectory
 with StateDirectory({state.path!r}).lock():
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -10,14 +10,14 @@ import pytest
 from tests.kit.host import FakeMachine
 from vpsmon.alerts.incidents import Notice
 from vpsmon.config import Config
-from vpsmon.export import MEMORIES_FILE, export
-from vpsmon.exposition import compose
-from vpsmon.metrics import parse_samples
 from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.prometheus.export import MEMORIES_FILE, export
+from vpsmon.prometheus.exposition import compose
+from vpsmon.prometheus.metrics import parse_samples
 from vpsmon.recovery.engine.store import RealStore
 from vpsmon.settings import DEFAULTS
-from vpsmon.state import StateDirectory
-from vpsmon.totals import OUTCOMES, load_totals
+from vpsmon.storage.state import StateDirectory
+from vpsmon.storage.totals import OUTCOMES, load_totals
 
 SETTINGS = DEFAULTS._replace(DISK_PATHS=())
 NOTICE = Notice("critical", "recovery swap", "leaky", "stopped", None, 0.0)

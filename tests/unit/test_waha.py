@@ -9,11 +9,11 @@ import pytest
 
 from vpsmon.checks.stack import waha as check
 from vpsmon.checks.stack.waha import Reading, Trouble
-from vpsmon.containers import Address, Container, parse_container
 from vpsmon.findings import Finding, Previous, ReadError
 from vpsmon.settings import DEFAULTS
-from vpsmon.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
-from vpsmon.web import Site, show_url, site_of_addresses
+from vpsmon.stack.containers import Address, Container, parse_container
+from vpsmon.stack.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
+from vpsmon.stack.web import Site, show_url, site_of_addresses
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0

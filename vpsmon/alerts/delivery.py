@@ -22,10 +22,10 @@ from vpsmon.alerts.telegram import (
     send_message,
     send_photo,
 )
-from vpsmon.folder import REPORTS, Folder
 from vpsmon.host import Host
 from vpsmon.log import say
-from vpsmon.state import StateDirectory
+from vpsmon.storage.folder import REPORTS, Folder
+from vpsmon.storage.state import StateDirectory
 
 # A short wait is over before the next pass would start; a longer one is left to a later pass.
 _LONGEST_WAIT_SECONDS = 10.0

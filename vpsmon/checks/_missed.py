@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from vpsmon.findings import Finding, Previous
-from vpsmon.protection import list_essential_names
 from vpsmon.settings import Settings
+from vpsmon.stack.protection import list_essential_names
 from vpsmon.text import format_duration
 
 # A deployment that removes the old container first pulls and starts the new one within this.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from vpsmon.findings import NotApplicable
-from vpsmon.history import Tails, history_of
 from vpsmon.host import Host
 from vpsmon.proc import read_boot_id
 from vpsmon.text import format_duration
+from vpsmon.trends.history import Tails, history_of
 
 NO_HISTORY = "the first pass has nothing to look back on; see the next one"
 

@@ -29,13 +29,13 @@ def export(config_file: str | None, only: str | None, to_stdout: bool, printed: 
     if sum([bool(only or to_stdout), printed is not None, serve is not None]) > 1:
         raise click.UsageError("--rules, --alertmanager, --dashboard and --serve each stand alone.")
     if serve is not None:
-        from vpsmon.scrape import serve as serve_file
+        from vpsmon.prometheus.scrape import serve as serve_file
 
         serve_file(serve)
     elif printed is not None:
         sys.exit(_print(config_file, printed))
     else:
-        from vpsmon.export import run_export
+        from vpsmon.prometheus.export import run_export
         from vpsmon.rest_of_pass import leave
 
         leave(run_export(config_file, only, to_stdout))
@@ -45,7 +45,7 @@ def _print(config_file: str | None, printed: str) -> int:
     from vpsmon.config import ConfigError
     from vpsmon.log import say
     from vpsmon.output import print_text
-    from vpsmon.prometheus_files import read_dashboard, render_alertmanager, render_rules
+    from vpsmon.prometheus.files import read_dashboard, render_alertmanager, render_rules
 
     config = load_or_explain(config_file)
     if config is None:

@@ -16,9 +16,9 @@ from vpsmon.foreground import EXIT_FAILED
 from vpsmon.host import Host
 from vpsmon.installation.places import InstallError, find_places, follow_config
 from vpsmon.log import say
-from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.output import print_text
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.state import StateDirectory, StateError
 
 _FIRST_PASS_SECONDS = 15
 

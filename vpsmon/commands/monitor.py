@@ -44,9 +44,9 @@ def monitor(
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    from vpsmon.handover import Orders, become_resident
     from vpsmon.log import say
     from vpsmon.pass_log import SETUP_HINT
+    from vpsmon.resident.handover import Orders, become_resident
 
     if not config.settings.has_telegram:
         say("info", SETUP_HINT)

@@ -32,7 +32,7 @@ def recover(config_file: str | None, what: str, dry_run: bool, as_json: bool) ->
     from vpsmon.recovery import load_rules
     from vpsmon.recovery.engine.report import format_json, format_text
     from vpsmon.recovery.engine.run import recover as run
-    from vpsmon.state import StateError
+    from vpsmon.storage.state import StateError
 
     rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
     try:

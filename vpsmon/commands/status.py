@@ -17,13 +17,13 @@ from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
 from vpsmon.installation.overview import describe_units, read_units
 from vpsmon.log import say
-from vpsmon.mail_spool import open_spool
-from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.output import print_text
 from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
 from vpsmon.probes import SERVICES, run_probe
-from vpsmon.spare import SparedState
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.mail_spool import open_spool
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.spare import SparedState
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local
 
 EXIT_NOT_RUNNING = 3

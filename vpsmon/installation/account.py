@@ -7,10 +7,10 @@ import grp
 import os
 import pwd
 
-from vpsmon.docker_client import find_endpoint
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.installation.places import USER, InstallError
+from vpsmon.stack.docker_client import find_endpoint
 
 _TIMEOUT_SECONDS = 30.0
 # Debian and most others give people numbers from here on (SYS_UID_MAX of login.defs(5)).

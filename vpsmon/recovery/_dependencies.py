@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vpsmon.containers import Container, find_container
 from vpsmon.recovery.engine.model import Snapshot
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container, find_container
 from vpsmon.text import clean, format_duration
 
 # n8n tries again every few seconds, and its health check runs every 30 s or so: this is two of them, and some time.

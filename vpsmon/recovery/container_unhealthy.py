@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpsmon.containers import Container
-from vpsmon.protection import carries_essential, is_left_alone, list_network_users
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.stack.protection import carries_essential, is_left_alone, list_network_users
 from vpsmon.text import clean, format_duration
 
 COMMANDS = ("unhealthy",)

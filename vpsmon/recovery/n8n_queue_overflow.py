@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpsmon.containers import Container, find_container
-from vpsmon.n8n import Queue
-from vpsmon.protection import is_left_alone
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.machine import Machine
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
-from vpsmon.services import read_options
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container, find_container
+from vpsmon.stack.n8n import Queue
+from vpsmon.stack.protection import is_left_alone
+from vpsmon.stack.services import read_options
 from vpsmon.text import clean, format_duration
 
 COMMANDS = ("queue",)
@@ -126,7 +126,7 @@ def prepare(incident: Incident, machine: Machine, settings: Settings) -> Inciden
     """Find out which workflows there are to pause. Raises ReadError."""
     if incident.target != _PAUSE:
         return incident
-    from vpsmon.n8n_api import KeyRefused
+    from vpsmon.stack.n8n_api import KeyRefused
 
     try:
         found = machine.list_low_priority_workflows()

@@ -7,13 +7,13 @@ essential. Raising a limit for good is the owner's business, in the compose file
 
 from __future__ import annotations
 
-from vpsmon.containers import Container
 from vpsmon.findings import Finding
-from vpsmon.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.machine import Machine
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.stack.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.text import clean, format_bytes
 
 COMMANDS = ("loops",)

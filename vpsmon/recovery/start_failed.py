@@ -7,11 +7,11 @@ has stopped carries no error of a start, and is left alone; so is one that has l
 
 from __future__ import annotations
 
-from vpsmon.containers import Container
-from vpsmon.protection import is_essential, is_left_alone
 from vpsmon.recovery._dependencies import describe_bad_dependency
 from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.stack.protection import is_essential, is_left_alone
 from vpsmon.text import clean, redact
 
 # What does not come up makes others unhealthy, and is the end of a loop.

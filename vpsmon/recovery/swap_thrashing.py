@@ -9,11 +9,11 @@ The largest container that can be spared is stopped, then it is looked again. Al
 from __future__ import annotations
 
 from vpsmon.checks._shortage import is_memory_short
-from vpsmon.containers import Container
 from vpsmon.findings import Finding
-from vpsmon.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.stack.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.text import clean, format_bytes
 
 COMMANDS = ("swap",)

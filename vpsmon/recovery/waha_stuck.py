@@ -9,13 +9,13 @@ is asked.
 
 from __future__ import annotations
 
-from vpsmon.containers import Container, find_container
 from vpsmon.findings import Finding
-from vpsmon.protection import is_left_alone
 from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container, find_container
+from vpsmon.stack.protection import is_left_alone
+from vpsmon.stack.waha import Session, is_connected, needs_a_person
 from vpsmon.text import clean
-from vpsmon.waha import Session, is_connected, needs_a_person
 
 COMMANDS = ("waha",)
 ORDER = 40

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.findings import Finding
-from vpsmon.leads import LeadCount
-from vpsmon.n8n_day import Executions, Workflows
 from vpsmon.recovery.engine.status import Emergency
 from vpsmon.report.logs import LogLine
 from vpsmon.report.timeline import Placed
+from vpsmon.stack.leads import LeadCount
+from vpsmon.stack.n8n_day import Executions, Workflows
 
 
 class Unread(NamedTuple):

@@ -14,14 +14,8 @@ from typing import TypeVar
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
-from vpsmon.container_names import excuse_stopped, name_containers
 from vpsmon.findings import Finding, NotApplicable, ReadError
-from vpsmon.history import open_history
 from vpsmon.host import Host
-from vpsmon.leads import read_lead_count
-from vpsmon.memories import FILE as MEMORIES_FILE
-from vpsmon.memories import Memories
-from vpsmon.n8n_day import read_executions_of_day, read_workflows
 from vpsmon.passes import HISTORY_LOG, RECOVERY_FILE, find_stopped_names
 from vpsmon.proc import read_boot_id, read_counters
 from vpsmon.recovery.engine.status import list_emergencies
@@ -29,9 +23,15 @@ from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, parse_log, read_log
 from vpsmon.report.timeline import DAY_SECONDS, Placed, place
-from vpsmon.samples import CONTAINERS, MACHINE
 from vpsmon.side_by_side import attempt_side_by_side
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.stack.container_names import excuse_stopped, name_containers
+from vpsmon.stack.leads import read_lead_count
+from vpsmon.stack.n8n_day import read_executions_of_day, read_workflows
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.memories import Memories
+from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.trends.history import open_history
+from vpsmon.trends.samples import CONTAINERS, MACHINE
 
 _TWO_DAYS_SECONDS = 2.0 * DAY_SECONDS
 _Answer = TypeVar("_Answer")

@@ -16,8 +16,8 @@ from vpsmon.report.compose import compose
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report
 from vpsmon.report.text import format_text
-from vpsmon.spare import SparedState
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.spare import SparedState
+from vpsmon.storage.state import StateDirectory, StateError
 
 _TELEGRAM_MISSING = "Telegram is not set up: put TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID into monitor.conf"
 _EMAIL_MISSING = "e-mail is not set up: put EMAIL_TO and SMTP_URL into monitor.conf"

@@ -13,12 +13,12 @@ from vpsmon.alerts.telegram import make_destination
 from vpsmon.config import Config
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
-from vpsmon.mail_spool import add_mail, try_mail
 from vpsmon.report.mail import make_mail
 from vpsmon.report.model import Report
 from vpsmon.report.telegram import format_telegram
 from vpsmon.smtp import Rejected, find_sender, parse_smtp_url
-from vpsmon.state import StateDirectory, StateError
+from vpsmon.storage.mail_spool import add_mail, try_mail
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.text import clean
 
 # Whatever a mail server may take; a name before the address or a second one after it is none.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from vpsmon.samples import Sample
+from vpsmon.trends.samples import Sample
 
 SLOT_SECONDS = 600
 DAY_SECONDS = 86_400

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
-from vpsmon.leads import LeadCount, read_lead_count
 from vpsmon.settings import Settings
+from vpsmon.stack.leads import LeadCount, read_lead_count
 
 ROWS = {"lead_count": "leads"}
 METRICS = {"lead_count": "Leads in the database; an estimate where a table is too large to be counted."}

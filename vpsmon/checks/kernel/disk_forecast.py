@@ -1,6 +1,6 @@
 """disk_forecast: how many days until a disk of DISK_PATHS is full at its present trend.
 
-Method and sources: vpsmon/forecast.py. A disk that fills within the hours of FORECAST_WARNING_HOURS is a finding.
+Method and sources: vpsmon/trends/forecast.py. A disk that fills within FORECAST_WARNING_HOURS is a finding.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from vpsmon.checks._limits import judge_below
 from vpsmon.checks._outlook import NO_HISTORY, describe_end, read_tails
 from vpsmon.findings import Finding, Previous
-from vpsmon.forecast import Plan, find_trend
-from vpsmon.history import Tails, make_series
 from vpsmon.host import Host
-from vpsmon.samples import DISK_PREFIX, MACHINE
 from vpsmon.settings import Settings
 from vpsmon.text import clean
+from vpsmon.trends.forecast import Plan, find_trend
+from vpsmon.trends.history import Tails, make_series
+from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
 ROWS = {"disk_forecast": "days"}
 _PLAN = Plan((128, 64, 24, 8, 3, 1), 12)

@@ -1,7 +1,7 @@
 """memory_forecast: how long until memory and swap are used up, and until a container reaches its limit.
 
-Method and sources: vpsmon/forecast.py. Looks back on the history of this boot (vpsmon/history.py). "no trend" is the
-healthy answer, and the only one during the first minutes.
+Method and sources: vpsmon/trends/forecast.py. Looks back on the history of this boot (vpsmon/trends/history.py).
+"no trend" is the healthy answer, and the only one during the first minutes.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_below
 from vpsmon.checks._outlook import describe_end, read_tails
 from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.forecast import Plan, find_trend
-from vpsmon.history import Tails, make_series
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
-from vpsmon.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE
-from vpsmon.series import Point, Series
 from vpsmon.settings import Settings
 from vpsmon.text import clean
+from vpsmon.trends.forecast import Plan, find_trend
+from vpsmon.trends.history import Tails, make_series
+from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE
+from vpsmon.trends.series import Point, Series
 
 ROWS = {"memory_forecast": "hours"}
 METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out; absent where there is no trend."}

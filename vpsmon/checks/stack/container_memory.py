@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vpsmon.cgroups import Usage, read_usage
 from vpsmon.checks._limits import judge_above
-from vpsmon.containers import Container, read_containers
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.proc import read_counters
 from vpsmon.settings import Settings
+from vpsmon.stack.cgroups import Usage, read_usage
+from vpsmon.stack.containers import Container, read_containers
 from vpsmon.text import clean, format_bytes
 
 ROWS = {"container_memory": "bytes"}

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.containers import Container, read_containers
-from vpsmon.deaths import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
 from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container, read_containers
+from vpsmon.stack.deaths import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
 from vpsmon.text import clean, format_duration
 
 ROWS = {"container_restarts": "count"}

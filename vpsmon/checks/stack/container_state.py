@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._missed import find_essentials, follow_essentials, judge_missed
-from vpsmon.containers import Container, read_containers
-from vpsmon.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
-from vpsmon.protection import ESSENTIAL_LABEL, decide_essential
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container, read_containers
+from vpsmon.stack.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
+from vpsmon.stack.protection import ESSENTIAL_LABEL, decide_essential
 from vpsmon.text import clean, format_duration, redact
 
 ROWS = {"container_state": ""}

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
-from vpsmon.n8n import LOOPBACK, Queue, find_n8n, is_ready, read_executions, read_queue
 from vpsmon.settings import Settings
+from vpsmon.stack.n8n import LOOPBACK, Queue, find_n8n, is_ready, read_executions, read_queue
 from vpsmon.text import format_duration
 
 ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}

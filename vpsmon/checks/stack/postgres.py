@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
-from vpsmon.postgres import read_rows
-from vpsmon.postgres_session import NoFreeSlot
-from vpsmon.services import miss
 from vpsmon.settings import Settings
+from vpsmon.stack.postgres import read_rows
+from vpsmon.stack.postgres_session import NoFreeSlot
+from vpsmon.stack.services import miss
 from vpsmon.text import format_bytes
 
 ROWS = {"postgres_cache_hit": "percent", "postgres_connections": "connections", "postgres_size": "bytes"}

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
-from vpsmon.redis_server import find_server, read_redis
-from vpsmon.services import miss
 from vpsmon.settings import Settings
+from vpsmon.stack.redis_server import find_server, read_redis
+from vpsmon.stack.services import miss
 from vpsmon.text import format_bytes
 
 ROWS = {"redis_memory": "bytes"}

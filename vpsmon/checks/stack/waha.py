@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 from vpsmon.findings import Finding, MetricSample, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.settings import Settings
-from vpsmon.text import clean, format_duration
-from vpsmon.waha import (
+from vpsmon.stack.waha import (
     LOOPBACK,
     Broken,
     Session,
@@ -25,6 +24,7 @@ from vpsmon.waha import (
     read_sessions,
     show_activity,
 )
+from vpsmon.text import clean, format_duration
 
 ROWS = {"waha_session": ""}
 METRICS = {"waha_session_status": "WhatsApp sessions that are connected and that are not."}

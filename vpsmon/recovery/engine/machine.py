@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from vpsmon.attempts import Attempt, attempt
 from vpsmon.checks import Check
-from vpsmon.containers import Container, read_containers
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.side_by_side import Recall, attempt_side_by_side
+from vpsmon.stack.containers import Container, read_containers
 
 if TYPE_CHECKING:
-    from vpsmon.n8n_api import Workflow
+    from vpsmon.stack.n8n_api import Workflow
 
 _LOG_TIMEOUT_SECONDS = 3.0
 
@@ -85,9 +85,7 @@ class RealMachine:
         stack = [check for check in checks if not is_of_kernel(check)]
         started = attempt_side_by_side(stack, self._host, self._settings, recall_stack)
         done = [
-            attempt(check, self._host, self._settings, recall_kernel(check))
-            for check in checks
-            if is_of_kernel(check)
+            attempt(check, self._host, self._settings, recall_kernel(check)) for check in checks if is_of_kernel(check)
         ]
         return done + started.collect()
 
@@ -97,13 +95,13 @@ class RealMachine:
 
     def list_low_priority_workflows(self) -> list[Workflow]:
         """Return the active workflows with the tag N8N_LOW_PRIORITY_TAG."""
-        from vpsmon.n8n_api import list_active_workflows
+        from vpsmon.stack.n8n_api import list_active_workflows
 
         return list_active_workflows(self._host, self._settings, self._settings.N8N_LOW_PRIORITY_TAG)
 
     def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
         """Return the last lines of a container's log."""
-        from vpsmon.docker_client import open_client
+        from vpsmon.stack.docker_client import open_client
 
         try:
             with open_client(_LOG_TIMEOUT_SECONDS) as client:

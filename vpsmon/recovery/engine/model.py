@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.containers import Container
 from vpsmon.findings import Finding
+from vpsmon.stack.containers import Container
 from vpsmon.text import clean, format_bytes
 
 # pending: too early to say, for example a health check that has not run yet; gone: removed or recreated meanwhile.

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry
-from vpsmon.memories import FILE as MEMORIES_FILE
 from vpsmon.passes import HISTORY_LOG, PassContext
-from vpsmon.private_file import open_private
 from vpsmon.recovery.engine.book import FILE
-from vpsmon.state import SCHEMA, StateDirectory, StateError
-from vpsmon.totals import FILE as TOTALS_FILE
-from vpsmon.totals import load_totals
+from vpsmon.storage.memories import FILE as MEMORIES_FILE
+from vpsmon.storage.private_file import open_private
+from vpsmon.storage.state import SCHEMA, StateDirectory, StateError
+from vpsmon.storage.totals import FILE as TOTALS_FILE
+from vpsmon.storage.totals import load_totals
 
 LOG = "recovery.log"
 _LOCK_FILE = "recovery.lock"

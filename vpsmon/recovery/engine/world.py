@@ -14,21 +14,19 @@ from typing import Any, cast
 
 from vpsmon.attempts import judge_attempt
 from vpsmon.checks import Check
-from vpsmon.containers import Container
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.memories import Memories
 from vpsmon.recovery import Rule
 from vpsmon.recovery.engine.machine import Machine, is_of_kernel
 from vpsmon.recovery.engine.model import Change, Snapshot
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.storage.memories import Memories
 
 
 class World:
     """What the rules of one run look at."""
 
-    def __init__(
-        self, machine: Machine, settings: Settings, rules: Sequence[Rule], pass_state: dict[str, Any]
-    ) -> None:
+    def __init__(self, machine: Machine, settings: Settings, rules: Sequence[Rule], pass_state: dict[str, Any]) -> None:
         self._machine = machine
         self._settings = settings
         needed = sorted({name for rule in rules for name in rule.CHECKS})

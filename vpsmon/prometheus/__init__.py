@@ -1,0 +1,1 @@
+"""What Prometheus gets: metrics, and the files that `vpsmon export` prints."""

@@ -1,0 +1,1 @@
+"""The resident monitor: what stays in memory between two passes."""

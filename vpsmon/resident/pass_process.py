@@ -1,0 +1,151 @@
+"""What the copies of the resident monitor do: a pass, reading monitor.conf again, starting a recovery.
+
+Everything is imported here and not by the watcher: what a copy imports goes back with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from vpsmon.passes import PassContext, StageResult
+    from vpsmon.recovery import Rule
+    from vpsmon.settings import Config
+
+_URGENT_MODULES = (
+    "socket",
+    "vpsmon.kernel_log",
+    "vpsmon.pass_log",
+    "vpsmon.rest_of_pass",
+    "vpsmon.alerts.delivery",
+    "vpsmon.alerts.telegram",
+    "vpsmon.http_client",
+    "vpsmon.checks.stack.container_memory",
+    "vpsmon.recovery.swap_thrashing",
+    "vpsmon.recovery.engine.run",
+)
+# An engine that thrashes too took 7 to 30 s for a list that else takes milliseconds, and 90 s for a stop. Nothing else
+# helps then, so it gets a minute, and five for the stop.
+_PATIENCE = 15.0
+# How a pass tells that the stack needs recovery.
+EXIT_CRITICAL = 3
+
+
+class Report(NamedTuple):
+    """The worst status of the kernel checks, and the rows that are critical."""
+
+    status: str
+    critical_rows: tuple[str, ...]
+
+
+def parse_report(data: bytes) -> Report | None:
+    """Return what a pass reported; None where it ended before that."""
+    return Report(*marshal.loads(data)) if data else None  # noqa: S302 written by a copy of this process
+
+
+def run_pass(config: Config, with_stack: bool, report_descriptor: int) -> int:
+    """Run the kernel checks, report, and go on with the stack, or with nothing but sending; return the exit status.
+
+    What the kernel checks found is reported before anything that can hang is asked.
+    """
+    from vpsmon.findings import worst_status
+    from vpsmon.host import Host
+    from vpsmon.log import say
+    from vpsmon.pass_log import report_problems
+    from vpsmon.passes import PassContext, run_kernel_stage
+    from vpsmon.storage.spare import SparedState
+    from vpsmon.storage.state import StateError
+
+    state = SparedState(config.state_directory)
+    context = PassContext(Host(), config, state)
+    kernel = run_kernel_stage(context)
+    report_problems(config.settings, state, kernel)
+    critical_rows = tuple(each.check for each in kernel.findings if each.status == "critical")
+    os.write(report_descriptor, marshal.dumps((worst_status(kernel.findings), critical_rows)))
+    os.close(report_descriptor)
+    try:
+        stack = _run_rest(context, kernel, with_stack)
+    except StateError as error:
+        if not kernel.state_error:  # else it is said already
+            say("error", str(error))
+        return 1
+    if stack is None:
+        return 0
+    report_problems(config.settings, state, stack)
+    return EXIT_CRITICAL if worst_status(stack.findings) == "critical" else 0
+
+
+def _run_rest(context: PassContext, kernel: StageResult, with_stack: bool) -> StageResult | None:
+    """Return what the stage of the stack found, or None where it was not asked. Raises StateError."""
+    from vpsmon.rest_of_pass import deliver, run_rest_of_pass
+    from vpsmon.storage.state import StateBusy
+
+    if with_stack:
+        return run_rest_of_pass(context, kernel.entry_id)
+    # A process that sends already takes along what is new.
+    with contextlib.suppress(StateBusy):
+        deliver(context, waits=False)
+    return None
+
+
+def reload_config(option: str | None, descriptor: int) -> int:
+    """Read monitor.conf again and write it to the descriptor, or say every fault; return the exit status."""
+    from vpsmon.config import ConfigError, load_config
+    from vpsmon.log import say
+    from vpsmon.resident.handover import pack_config
+
+    try:
+        config = load_config(option, os.environ)
+    except ConfigError as error:
+        for line in error.lines:
+            say("error", line)
+        return 1
+    with open(descriptor, "wb") as file:
+        marshal.dump(pack_config(config), file)
+    return 0
+
+
+def recover_memory(config: Config) -> int:
+    """Run the one rule that helps a machine that thrashes, here and at once; return the exit status.
+
+    A program that is started needs seconds then; the rule looks again itself before it does anything.
+    """
+    from vpsmon.host import Host
+    from vpsmon.log import say
+    from vpsmon.recovery import swap_thrashing
+    from vpsmon.recovery.engine.run import recover
+    from vpsmon.storage.state import StateError
+
+    try:
+        recover(config, [cast("Rule", swap_thrashing)], make_host=lambda: Host(patience=_PATIENCE))
+    except StateError as error:
+        say("error", str(error))
+        return 1
+    return 0
+
+
+def load_what_is_urgent() -> None:
+    """Import what a pass and `recover_memory` need: on a machine that thrashes each file takes a while to be read."""
+    from importlib import import_module
+
+    from vpsmon.checks import load_checks
+
+    load_checks("kernel")
+    for name in _URGENT_MODULES:
+        import_module(name)
+
+
+def start_recovery(config_path: str | None) -> int:
+    """Have a recovery started, and say how; return the exit status."""
+    from vpsmon.log import say
+    from vpsmon.recovery.engine.start import start_recovery as start
+
+    try:
+        say("info", f"critical: starting {start(config_path)}")
+    except OSError as error:
+        say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
+        return 1
+    return 0

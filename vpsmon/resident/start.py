@@ -1,0 +1,24 @@
+"""The first lines of the resident monitor: `python -I -S start.py DESCRIPTOR`, started by handover.py.
+
+Without `site`, and without the modules that read the command line and monitor.conf, Python itself is half as large.
+What they found out is read from the descriptor, the search path for modules first of all.
+"""
+
+import marshal
+import sys
+
+
+def main() -> None:
+    """Become the watcher."""
+    with open(int(sys.argv[1]), "rb") as file:
+        search_path, prefix, *orders = marshal.load(file)  # noqa: S302 written by our own process just before
+    sys.path[:] = search_path
+    sys.prefix = sys.exec_prefix = prefix
+    from vpsmon.resident.handover import unpack_orders
+    from vpsmon.resident.watcher import Watcher
+
+    sys.exit(Watcher(unpack_orders(orders)).run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The resident monitor: waits for its interval or for the kernel, and leaves every pass to a copy of itself.
+
+What stays in memory is Python and little more. A pass is a forked copy: it needs no program to be started, which on a
+machine that thrashes takes seconds, and it gives all its memory back; so the watcher can neither leak nor hang.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import time
+from types import FrameType
+
+from vpsmon.log import say
+from vpsmon.resident.child_process import fork, name_end
+from vpsmon.resident.doorbells import Bell, KernelLogBell, PressureBell, explain_silence
+from vpsmon.resident.handover import Orders, become_resident, receive_config
+from vpsmon.resident.pace import Pace
+from vpsmon.resident.pass_process import EXIT_CRITICAL, load_what_is_urgent, parse_report, reload_config, run_pass
+from vpsmon.resident.repair_starter import RepairStarter
+from vpsmon.resident.systemd import Notifier
+
+# Two rings so close to each other, and memory stays short: what is needed then is loaded while that is quick.
+_IN_A_ROW_SECONDS = 10.0
+_CALM_SECONDS = 600.0
+# What every pass imports besides vpsmon's own modules, which are quicker to import: the copies share it.
+_SHARED_MODULES = ("contextlib", "fcntl", "importlib", "json", "typing")
+
+
+class Watcher:
+    """One resident monitor. Signals: TERM and INT end it, HUP reads monitor.conf again."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._config_option, self._interval_option_seconds, self._config = orders
+        self._notifier = Notifier(os.environ)
+        self._is_told_to_stop = False
+        self._is_told_to_reload = False
+        self._pace = Pace(time.monotonic())
+        self._bells: dict[int, Bell] = {}
+        # The children: all, the one that asks the stack, and the pipe of the one that is at the kernel checks.
+        self._children: set[int] = set()
+        self._stack_child = 0
+        self._report_descriptor: int | None = None
+        self._repairs = RepairStarter()
+        self._is_prepared = False
+        self._latest_ring_seconds = float("-inf")
+        # A signal writes a byte here, so that none can slip in between looking and waiting.
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Run passes until told to stop, and return the exit status."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._note_signal)
+        self._hang_bells()
+        for name in _SHARED_MODULES:
+            __import__(name)
+        gc.collect()
+        # What is here stays: a collection in a copy need not touch it, and with that copy it page by page.
+        gc.freeze()
+        self._notifier.send("READY=1")
+        while not self._is_told_to_stop:
+            if self._is_told_to_reload:
+                self._reload()
+            self._shrink_when_calm()
+            if self._report_descriptor is None and time.monotonic() >= self._pace.find_due():
+                self._start_pass()
+            self._wait()
+        self._notifier.send("STOPPING=1")
+        self._end_children()
+        return 0
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._is_told_to_stop = True
+        elif number == signal.SIGHUP:
+            self._is_told_to_reload = True
+
+    def _hang_bells(self) -> None:
+        for kind, what in ((PressureBell, "memory pressure"), (KernelLogBell, "OOM kills")):
+            try:
+                bell: Bell = kind()
+                self._bells[bell.descriptor] = bell
+            except OSError as error:
+                say("info", explain_silence(error, what))
+
+    def _reload(self) -> None:
+        self._is_told_to_reload = False
+        self._notifier.send("RELOADING=1")
+        config = receive_config(lambda descriptor: fork(lambda: reload_config(self._config_option, descriptor)))
+        if config:
+            self._config = config
+            say("info", "configuration read again")
+        else:
+            say("error", "the configuration has faults: going on with the one before")
+        self._notifier.send("READY=1")
+        self._pace.look_now()
+
+    # --- passes -------------------------------------------------------------------------------------------------------
+
+    def _start_pass(self) -> None:
+        """Start a pass. It asks the stack as well when it is a regular one, unless an earlier one still does."""
+        settings = self._config.settings
+        is_regular = self._pace.start(time.monotonic(), self._interval_option_seconds or settings.MONITOR_INTERVAL_SEC)
+        with_stack = is_regular and not self._stack_child
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            child_id = fork(lambda: run_pass(self._config, with_stack, write_end))
+        except OSError as error:
+            os.close(read_end)
+            say("error", f"no process for a pass could be started: {error.strerror}; the next one tries again")
+            return
+        finally:
+            os.close(write_end)
+        self._children.add(child_id)
+        self._stack_child = child_id if with_stack else self._stack_child
+        self._report_descriptor = read_end
+
+    def _take_report(self, descriptor: int) -> None:
+        report = parse_report(os.read(descriptor, select.PIPE_BUF))
+        os.close(descriptor)
+        self._report_descriptor = None
+        if report:
+            self._notifier.send(f"WATCHDOG=1\nSTATUS={report.status}; last pass {time.strftime('%H:%M:%S')}")
+            if report.critical_rows:
+                self._recover(frozenset(report.critical_rows))
+
+    def _recover(self, rows: frozenset[str]) -> None:
+        self._note_child(self._repairs.start(rows, self._config))
+
+    def _note_child(self, child_id: int) -> None:
+        if child_id:
+            self._children.add(child_id)
+
+    def _reap_children(self) -> None:
+        for child_id in tuple(self._children):
+            ended_id, status = os.waitpid(child_id, os.WNOHANG)
+            if not ended_id:
+                continue
+            self._children.discard(child_id)
+            exit_status = os.waitstatus_to_exitcode(status)
+            if exit_status < 0:
+                say("error", f"a process of vpsmon {name_end(exit_status)}; the next one goes on")
+            self._note_child(self._repairs.note_end(child_id, self._config))
+            if child_id == self._stack_child:
+                self._stack_child = 0
+                if exit_status == EXIT_CRITICAL:
+                    self._recover(frozenset({"stack"}))
+
+    def _end_children(self) -> None:
+        """Leave no process behind; what they have not sent stays in the outbox."""
+        self._reap_children()
+        for child_id in self._children:
+            os.kill(child_id, signal.SIGTERM)
+        for child_id in self._children:
+            os.waitpid(child_id, 0)
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait for the next pass, a bell, a child or a signal, with a sign of life to systemd in time."""
+        now = time.monotonic()
+        deadlines = [] if self._report_descriptor is not None else [self._pace.find_due()]
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        if self._report_descriptor is not None:
+            poller.register(self._report_descriptor, select.POLLIN)
+        for bell in self._bells.values():
+            if bell.is_deaf_until <= now:
+                poller.register(bell.descriptor, bell.poll_mask)
+            else:
+                deadlines.append(bell.is_deaf_until)
+        watchdog_seconds = self._notifier.watchdog_seconds
+        if watchdog_seconds:
+            deadlines.append(now + watchdog_seconds / 2)
+        pause_seconds = max(0.0, min(deadlines) - now) if deadlines else None
+        for descriptor, _ in poller.poll(pause_seconds and pause_seconds * 1000):
+            if descriptor == self._report_descriptor:
+                self._take_report(descriptor)
+            elif descriptor in self._bells and self._bells[descriptor].has_rung(time.monotonic()):
+                self._hear(self._bells[descriptor])
+        self._drain_wake_bytes()
+        self._reap_children()
+        if watchdog_seconds:
+            self._notifier.send("WATCHDOG=1")
+
+    def _hear(self, bell: Bell) -> None:
+        """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
+        self._pace.ring()
+        if isinstance(bell, PressureBell):
+            now = time.monotonic()
+            if now - self._latest_ring_seconds < _IN_A_ROW_SECONDS and not self._is_prepared:
+                self._is_prepared = True
+                load_what_is_urgent()
+                gc.freeze()
+            self._latest_ring_seconds = now
+
+    def _shrink_when_calm(self) -> None:
+        """Start anew, small again, when memory has not been short for a while."""
+        is_calm = time.monotonic() - self._latest_ring_seconds > _CALM_SECONDS
+        if self._is_prepared and is_calm and not self._children:
+            become_resident(Orders(self._config_option, self._interval_option_seconds, self._config))
+
+    def _drain_wake_bytes(self) -> None:
+        try:
+            while os.read(self._wake_read, 512):
+                pass
+        except BlockingIOError:
+            pass

@@ -1,0 +1,104 @@
+"""Redis: where the server is, and one connection a pass that every reader shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vpsmon.findings import ReadError
+from vpsmon.host import Host
+from vpsmon.proc import is_listening
+from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
+from vpsmon.stack.redis_session import PORT, RedisSession, Server
+from vpsmon.stack.services import find_option, locate, read_options, to_port
+from vpsmon.text import clean
+
+_SET_URL = "set REDIS_URL to redis://user:password@host:6379/0"
+_PASSWORD_KEYS = ("REDIS_PASSWORD", "REDISCLI_AUTH")
+
+
+def find_server(host: Host, settings: Settings) -> Server:
+    """Return the server: REDIS_URL, else the container, else one on this host. Raises ReadError."""
+    return host.once("redis server", lambda: _find_server(host, settings))
+
+
+def read_redis(
+    host: Host, settings: Settings, commands: Sequence[Sequence[str | int]], database: int | None = None
+) -> list[Any]:
+    """Return the answers to read-only commands sent in one go, e.g. [("LLEN", "bull:jobs:wait"), ("TYPE", "key")].
+
+    Text is str (undecodable bytes replaced), counts are int, a missing key None or [] as Redis says; HGETALL and INFO
+    are dictionaries. `database` is the index, by default that of REDIS_URL, else 0. Safe from every thread. Takes at
+    most 2 s to connect and 2 s to answer. Raises NotApplicable (no Redis on this machine) or ReadError (it cannot be
+    reached, or refuses a command: one refused command fails all); a server that stopped answering fails every later
+    call of the pass at once.
+    """
+    session = host.once("redis session", lambda: _open(host, settings))
+    return session.run(commands, database)
+
+
+def _open(host: Host, settings: Settings) -> RedisSession:
+    """Return the session; it is closed with the host, that is with the pass."""
+    import weakref
+
+    session = RedisSession(find_server(host, settings))
+    weakref.finalize(host, session.close)
+    return session
+
+
+def _find_server(host: Host, settings: Settings) -> Server:
+    if settings.REDIS_URL:
+        return _read_url(settings.REDIS_URL)
+    place = locate(host, settings, "REDIS_CONTAINER", "REDIS_URL", _find_port)
+    if place.container is None:
+        if place.absence and not is_listening(host, PORT):
+            raise place.absence
+        return Server("on this host", ({"host": "127.0.0.1", "port": PORT},), _SET_URL, absence=place.absence)
+    container = place.container
+    login = _find_login(container)
+    targets = tuple({"host": each.host, "port": each.port, **login} for each in place.addresses)
+    source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(login))
+    return Server(source, targets, remedy, container.memory_limit_bytes)
+
+
+def _read_url(url: str) -> Server:
+    from redis.connection import parse_url
+
+    try:
+        target: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    except ValueError:
+        # The complaint of the library repeats the part it does not understand, which may be the password.
+        raise ReadError(
+            "REDIS_URL is malformed: write redis://user:password@host:6379/0 (rediss:// with TLS, unix:///path),"
+            " special characters of the password as %XX"
+        ) from None
+    return Server("REDIS_URL", (target,), "check user and password in REDIS_URL")
+
+
+def _find_words(container: Container) -> list[str]:
+    """The command line, and REDIS_ARGS, which the redis-stack image appends to it."""
+    return [*read_options(container), *container.environment.get("REDIS_ARGS", "").split()]
+
+
+def _find_port(container: Container) -> int:
+    return to_port(find_option(_find_words(container), "--port"), PORT)
+
+
+def _find_login(container: Container) -> dict[str, str]:
+    password = find_option(_find_words(container), "--requirepass")
+    known = [container.environment[key] for key in _PASSWORD_KEYS if container.environment.get(key)]
+    password = password or (known[0] if known else None)
+    # By name, because a server without a password takes any for `default`, but none without a name.
+    return {"username": "default", "password": password} if password else {}
+
+
+def _find_remedy(container: Container, has_password: bool) -> str:
+    words, name = _find_words(container), clean(container.name)
+    if "--aclfile" in words or "--user" in words:
+        return f"the container {name} has ACL users: {_SET_URL}, with a user that may run INFO and PING"
+    if has_password:
+        return f"the password of the container {name} was changed since, or is in its redis.conf: {_SET_URL}"
+    if container.environment.get("REDIS_PASSWORD_FILE"):
+        return f"the container {name} has REDIS_PASSWORD_FILE, a file only it can read: {_SET_URL}"
+    return f"neither the command nor the environment of the container {name} tells the password: {_SET_URL}"

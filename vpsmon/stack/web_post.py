@@ -1,0 +1,36 @@
+"""Sending a POST to a service of the stack: the one way in which vpsmon changes something over HTTP.
+
+Used by effectors.py alone, through waha.py and n8n_api.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vpsmon.findings import ReadError
+from vpsmon.host import Host, HttpReply
+from vpsmon.stack.web import Site, show_url
+
+# WAHA stops a session, waits 3 s and starts it again before it answers.
+_TIMEOUT_SECONDS = 20.0
+_NOT_REACHED = ("Connection refused", "No route to host", "Network is unreachable")
+
+
+def post(host: Host, site: Site, path: str, headers: Mapping[str, str], content: Any = None) -> HttpReply:
+    """Return the answer to a POST, whatever its status. Raises ReadError when there is none.
+
+    Another URL of the service is tried only where nothing can have arrived at the first: nothing is done twice.
+    """
+    body = b"" if content is None else json.dumps(content).encode()
+    sent = {**headers, "Content-Type": "application/json"} if body else headers
+    error = ReadError("no URL is known")
+    for url in site.urls:
+        try:
+            return host.request("POST", url + path, body, sent, _TIMEOUT_SECONDS)
+        except ReadError as failure:
+            error = ReadError(f"{show_url(url)}: {failure}")
+            if str(failure) not in _NOT_REACHED:
+                break
+    raise error

@@ -1,0 +1,1 @@
+"""The state directory: files that survive a crash at any point."""

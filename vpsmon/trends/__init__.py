@@ -1,0 +1,1 @@
+"""What past passes measured, and where it leads."""

@@ -1,0 +1,251 @@
+"""How long until something runs out at its present trend: memory with swap, a container's limit, a disk. Pure.
+
+The longest stretch up to now that one curve explains is looked for, and that curve is followed to zero. So a saw tooth
+of garbage collections that has been seen before is noise around a flat line, while a leak that began or grew faster an
+hour ago makes the long curves miss the present, and a shorter one speaks.
+
+- The curves are robust lines, parabolas and exponentials (curves.py).
+- A restart, a deploy or new memory begins a new trend (restarts.py); the rhythm of days is taken out first
+  (rhythm.py).
+- Sure is a fall that Kendall's tau of the blocks with time confirms (Mann 1945, doi:10.2307/1907187), that has used up
+  two fifths of what was free, in more than a few steps, to less than was ever free since the latest restart, and that
+  is not followed farther ahead than it has been seen for, times _FARTHEST_LINE.
+- Where no curve explains the present (uneven steps, a leak that changes its speed) and everything falls all the same,
+  the slope of the newer half is followed from the present.
+- What runs out first is a dip below the curve. Dips come again as often as they were seen, so the end is when one has
+  met zero as likely as not (the median of a first passage; Siegert 1951, doi:10.1103/PhysRev.81.617).
+
+How well that does is measured by benchmarks/forecast and told in docs/forecast.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from vpsmon.trends.curves import ROUNDING, Curve, fit_curve, fit_line
+from vpsmon.trends.restarts import find_new_start, find_reset
+from vpsmon.trends.rhythm import Rhythm, find_rhythm, take_out, value_at
+from vpsmon.trends.series import Point, Series, join_points, make_blocks, median
+
+_LEAST_POINTS = 8
+_PRESENT_POINTS = 5
+_LEAST_TAU = 0.6
+# Of a fall that no curve explains: nearly every block is lower than all before.
+_LEAST_TAU_UNEXPLAINED = 0.85
+# How many times the time it was seen for a trend is followed; a bent curve's error grows faster.
+_FARTHEST_LINE = 1.2
+_FARTHEST_BENT = 1.05
+# So much of what is left must have been used up already, two fifths of what was free: a nightly job takes less.
+_LEAST_USED = 0.66
+# A fall of which two blocks have half is jobs that happened to begin one after the other.
+_MOST_IN_TWO_BLOCKS = 0.5
+# What has been at rest for this share of the time has stopped falling; less is a tread of a stair.
+_LEAST_REST = 0.2
+_RECENT_SHARE = 6
+_MOST_OFF = 2.2
+_BEYOND = 1.1
+# Eight hours of the lows of ten minutes.
+_RECENT_LOWS = 48
+# Said a little early as long as the end is as far as was seen back: a warning that comes too late costs the night.
+_EARLY = 0.07
+_RHYTHM_STEP_HOURS = 0.25
+_BEGINNING = float("-inf")
+
+
+class Plan(NamedTuple):
+    """The stretches to try in hours, the longest first, and into how many blocks each is divided."""
+
+    stretch_hours: tuple[float, ...]
+    blocks: int
+
+
+class Trend(NamedTuple):
+    """The change per hour (negative: being used up), the hours left, and the hours over which it was seen."""
+
+    per_hour: float
+    hours_left: float
+    seen_hours: float
+
+
+class View(NamedTuple):
+    """What a forecast looks at: the series without the day's rhythm, the rhythm, what is free at present, and when."""
+
+    series: Series
+    rhythm: Rhythm | None
+    plan: Plan
+    has_end: bool
+    present: Point
+    now: float
+
+
+MEMORY_PLAN = Plan((128, 88, 60, 40, 24, 16, 11, 7, 4, 2.5, 1.6, 0.9, 0.6, 0.4, 0.25, 0.16, 0.1), 24)
+
+
+@lru_cache(maxsize=4)
+def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -> Trend | None:
+    """Return the trend towards zero, or None when there is none to be sure of; without an end only the slope counts."""
+    if len(series.passes) < _LEAST_POINTS:
+        return None
+    start = find_new_start(series)
+    reset = find_reset(series) if has_end else start
+    # Restarts that come again and again would look like the rhythm of days.
+    calm = tuple(point for point in series.hours if point.hours >= max(start, reset))
+    rhythm = find_rhythm(calm) if has_end else None
+    series = take_out(series, rhythm) if rhythm else series
+    present = join_points(series.passes[-_PRESENT_POINTS:], 0.0)
+    view = View(series, rhythm, plan, has_end, present, series.passes[-1].hours)
+    beginnings = _find_beginnings(start, reset) if has_end else iter([(start, start)])
+    found = (_find_since(view, since, floor) for since, floor in beginnings)
+    return next((trend for trend in found if trend), None)
+
+
+def _find_beginnings(start: float, reset: float) -> Iterator[tuple[float, float]]:
+    """Yield since when to look for a trend, and since when the present must be lower than ever, in hours."""
+    yield start, start
+    if start > _BEGINNING:
+        # A deep collection can look like a restart until the third of them.
+        yield _BEGINNING, _BEGINNING
+    if reset > start:
+        yield reset, _BEGINNING
+
+
+def _find_since(view: View, start: float, floor: float) -> Trend | None:
+    """Return the trend of the longest stretch since the start that a curve explains, or that falls all along."""
+    longest: tuple[Point, ...] = ()
+    for points in _stretches(view, start):
+        blocks = make_blocks(points, view.plan.blocks)
+        if len(blocks) < _LEAST_POINTS:
+            continue
+        longest = longest or points
+        curve = fit_curve(blocks)
+        if curve is None or not _explains(curve, blocks, view.present.middle, view.present.hours - points[-1].hours):
+            continue
+        if curve.tau > -_LEAST_TAU:
+            if points[-1].hours - points[0].hours > (longest[-1].hours - longest[0].hours) * _LEAST_REST:
+                return None
+            break
+        if view.has_end and _falls_in_few_steps(blocks):
+            continue
+        trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, floor) else None
+        if trend:
+            return trend
+        break
+    return _follow_newer_half(view, longest, floor) if longest and view.has_end else None
+
+
+def _stretches(view: View, start: float) -> Iterator[tuple[Point, ...]]:
+    """Yield the points of each stretch of the plan that does not reach back before the start, the longest first."""
+    tried_hours = 0.0
+    for stretch_hours in view.plan.stretch_hours:
+        points = _select(view.series, max(start, view.now - stretch_hours))
+        seen_hours = view.now - points[0].hours if points else 0.0
+        if seen_hours >= view.plan.stretch_hours[-1] * 0.8 and seen_hours != tried_hours:
+            tried_hours = seen_hours
+            yield points
+
+
+def _select(series: Series, start: float) -> tuple[Point, ...]:
+    """Return the points since then of the finest tier that reaches back so far; after hours, the ten minutes since.
+
+    Single passes are never mixed with longer points: they have no lows, and the points would change in every pass.
+    """
+    late = start + (series.passes[-1].hours - start) / 10
+    tiers = [tier for tier in series if tier]
+    tier = next((each for each in tiers if each[0].hours <= late), min(tiers, key=lambda each: each[0].hours))
+    finer = series.minutes if tier is series.hours else ()
+    points = (*tier, *(point for point in finer if point.hours > tier[-1].hours))
+    return tuple(point for point in points if point.hours >= start)
+
+
+def _explains(curve: Curve, blocks: Sequence[Point], present: float, present_hours: float) -> bool:
+    """Return whether the present, and the latest blocks, are no farther from the curve than what was before."""
+    recent = len(blocks) - max(2, len(blocks) // _RECENT_SHARE)
+    lowest = min(block.low - curve.at(block.hours) for block in blocks[:recent])
+    highest = max(block.high - curve.at(block.hours) for block in blocks[:recent])
+    off = median([block.middle - curve.at(block.hours) for block in blocks[recent:]])
+    distance = present - curve.at(present_hours)
+    is_seen_before = lowest * _BEYOND - ROUNDING <= distance <= highest * _BEYOND + ROUNDING
+    return is_seen_before and abs(off) <= _MOST_OFF * curve.spread + ROUNDING
+
+
+def _falls_in_few_steps(blocks: Sequence[Point]) -> bool:
+    """Return whether two steps have most of the fall."""
+    falls = sorted(earlier.middle - later.middle for earlier, later in pairwise(blocks))
+    return sum(falls[-2:]) > _MOST_IN_TWO_BLOCKS * (blocks[0].middle - blocks[-1].middle)
+
+
+def _uses_up(view: View, points: tuple[Point, ...], floor: float) -> bool:
+    """Return whether much was used up, and less is left than ever was since the floor."""
+    blocks, present = make_blocks(points, view.plan.blocks), view.present.middle
+    if blocks[0].middle - present < present * _LEAST_USED:
+        return False
+    older = (*view.series.hours, *view.series.minutes)
+    return not any(point.middle <= present for point in older if floor <= point.hours < points[0].hours)
+
+
+def _follow_newer_half(view: View, points: tuple[Point, ...], floor: float) -> Trend | None:
+    """Return the trend of a stretch that no curve explains, if all of it falls."""
+    blocks = make_blocks(points, view.plan.blocks)
+    newer = fit_line(blocks[len(blocks) // 2 :])
+    is_fall = newer.tau <= -_LEAST_TAU and fit_line(blocks).tau <= -_LEAST_TAU_UNEXPLAINED
+    if not is_fall or _falls_in_few_steps(blocks) or not _uses_up(view, points, floor):
+        return None
+    return _follow(newer._replace(level=view.present.middle), points, view._replace(rhythm=None))
+
+
+def _follow(curve: Curve, points: tuple[Point, ...], view: View) -> Trend | None:
+    """Return the trend if the curve falls at present and, where there is an end, meets zero soon enough."""
+    origin = points[-1].hours
+    seen_hours, per_hour = view.now - points[0].hours, curve.slope_at(view.now - origin)
+    if per_hour >= 0:
+        return None
+    if not view.has_end:
+        return Trend(per_hour, math.inf, seen_hours)
+    hours_left = _find_passage(curve, points, view)
+    farthest = _FARTHEST_BENT if curve.bend or curve.growth else _FARTHEST_LINE
+    if hours_left > seen_hours * farthest:
+        return None
+    return Trend(per_hour, hours_left * (1 - _EARLY * min(1.0, hours_left / seen_hours)), seen_hours)
+
+
+def _find_passage(curve: Curve, points: tuple[Point, ...], view: View) -> float:
+    """Return the hours until a dip below the curve meets zero, as likely as not."""
+    lows = points if points[-1] is view.series.passes[-1] else view.series.minutes
+    recent = [point for point in lows if point.hours >= points[0].hours][-_RECENT_LOWS:]
+    recent = recent if len(recent) > 1 else list(points)
+    origin = points[-1].hours
+    now = view.now - origin
+    dips = [min(0.0, point.low - curve.at(point.hours - origin)) for point in recent]
+    crossings = sorted(curve.find_hours_to_fall(curve.at(now) + dip, now) for dip in dips)
+    hours_left = _find_median_passage(crossings, recent[-1].hours - recent[0].hours)
+    return _find_with_rhythm(curve, now, hours_left, view) if view.rhythm else hours_left
+
+
+def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float:
+    """Return when a dip has met zero as likely as not.
+
+    `crossings` are the hours after which each of the dips of so many hours would, sorted. From then on each comes once
+    in that time, at any moment, and ln 2 of them are expected at the median of the first.
+    """
+    expected, meeting, since = 0.0, 0, 0.0
+    for crossing in crossings:
+        more = (crossing - since) * meeting / seen_hours
+        if expected + more >= math.log(2):
+            break
+        expected, meeting, since = expected + more, meeting + 1, crossing
+    return since + (math.log(2) - expected) * seen_hours / meeting
+
+
+def _find_with_rhythm(curve: Curve, now: float, hours_left: float, view: View) -> float:
+    """Return the hours left when the day's rhythm is added to the curve again."""
+    rhythm = view.rhythm or ()
+    depth = curve.at(now + hours_left)
+    most_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE + _RHYTHM_STEP_HOURS
+    hours = 0.0
+    while hours <= most_hours and curve.at(now + hours) + value_at(rhythm, view.now + hours) > depth:
+        hours += _RHYTHM_STEP_HOURS
+    return hours

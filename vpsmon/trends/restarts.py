@@ -1,0 +1,80 @@
+"""When a restart, a deploy or new memory has begun another trend: what is free jumps up and was not taken before. Pure.
+
+The end of a job jumps up as well, to where it was before the job began with a jump down. A collector jumps up too, but
+again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+from vpsmon.trends.series import Point, Series, median
+
+# A restart frees this share of the most that was ever free, and so much more than the usual change of a tier.
+_LEAST_JUMP_SHARE = 0.05
+_JUMP_OVER_USUAL = 6
+_MOST_RARE_JUMPS = 2
+# A jump of this share restarts most of what leaks, also when it comes again and again.
+_RESET_SHARE = 0.25
+_LONGEST_JOB_POINTS = 40
+_BEGINNING = float("-inf")
+
+
+def find_new_start(series: Series) -> float:
+    """Return when the present trend can have begun, in hours: after the latest rare jump up, or minus infinity."""
+    rises = [_find_rises(points) for points in series]
+    least = _LEAST_JUMP_SHARE * _most_free(series)
+    start = _BEGINNING
+    for points, tier_rises in zip(series, rises, strict=True):
+        if tier_rises:
+            limit = max(least, _JUMP_OVER_USUAL * median([abs(rise) for rise in tier_rises]))
+            jumps = [index for index, rise in enumerate(tier_rises, start=1) if rise > limit]
+            rare = [index for index in jumps if _count_alike(tier_rises[index - 1], rises) <= _MOST_RARE_JUMPS]
+            start = max(start, _find_latest(points, rare, limit / 2))
+    return start
+
+
+def find_reset(series: Series) -> float:
+    """Return when most of what was used was freed at once for the last time, in hours, however often that happens."""
+    limit = _RESET_SHARE * _most_free(series)
+    resets = [_BEGINNING]
+    for points in (series.minutes, series.hours):
+        jumps = [index for index, rise in enumerate(_find_rises(points), start=1) if rise > limit]
+        resets.append(_find_latest(points, jumps, limit))
+    return max(resets)
+
+
+def _most_free(series: Series) -> float:
+    return max((abs(point.middle) for points in series for point in points), default=0.0)
+
+
+def _find_latest(points: Sequence[Point], jumps: Sequence[int], least: float) -> float:
+    """Return when the latest of the jumps was that freed at least so much for good."""
+    return next((points[index].hours for index in reversed(jumps) if _frees(points, index, least)), _BEGINNING)
+
+
+def _frees(points: Sequence[Point], index: int, least: float) -> bool:
+    """Return whether what is free from there on was not taken at once shortly before: else a job has only ended."""
+    later = points[index : index + 3]
+    if len(later) < 2:
+        return False
+    before = [point.middle for point in points[max(0, index - _LONGEST_JOB_POINTS) : index]]
+    after = median([point.middle for point in later])
+    jump = after - before[-1]
+    # Of ten minutes one half is before the jump: it takes two steps.
+    falls = zip(before, before[1:], [*before[2:], before[-1]], strict=False)
+    return jump >= least and not any(
+        first >= after - jump / 4 and first - min(second, third) >= jump / 2 for first, second, third in falls
+    )
+
+
+def _count_alike(jump: float, rises: Sequence[Sequence[float]]) -> int:
+    return max(sum(rise > jump / 2 for rise in tier_rises) for tier_rises in rises)
+
+
+@lru_cache(maxsize=64)
+def _find_rises(points: tuple[Point, ...]) -> tuple[float, ...]:
+    """Return by how much each point is higher than the one before."""
+    return tuple(later.middle - earlier.middle for earlier, later in pairwise(points))
