@@ -15,8 +15,8 @@ from vpsmon.findings import ReadError
 from vpsmon.host import Host
 
 _DMESG_TIMEOUT_SECONDS = 5.0
-_KMSG_RECORD = re.compile(r"(\d+),(\d+),(\d+),[^;]*;(.*)")
-_DMESG_LINE = re.compile(r"<(\d+)>\[\s*(\d+)\.(\d{6})\] (.*)")
+_KMSG_RECORD = re.compile(r"(\d{1,20}),(\d{1,20}),(\d{1,20}),[^;]*;(.*)")
+_DMESG_LINE = re.compile(r"<(\d{1,20})>\[\s*(\d{1,20})\.(\d{6})\] (.*)")
 _SUMMARY = re.compile(
     r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:oom_memcg=.*?|global_oom),"
     r"task_memcg=(?P<cgroup>.*?),task=.*,pid=(?P<pid>\d+),uid=\d+$"

@@ -43,7 +43,8 @@ def parse_counters(text: str) -> dict[str, int]:
     counters = {}
     for line in text.splitlines():
         words = line.split()
-        if len(words) in (2, 3) and words[1].isdecimal() and words[1].isascii():
+        # Python refuses to read a number of more than 4,300 digits; 64 bits need 20.
+        if len(words) in (2, 3) and words[1].isdecimal() and words[1].isascii() and len(words[1]) <= 20:
             factor = 1024 if words[2:] == ["kB"] else 1
             counters[words[0].rstrip(":")] = int(words[1]) * factor
     return counters

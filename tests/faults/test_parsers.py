@@ -386,3 +386,20 @@ def test_no_line_of_the_kernel_log_takes_long(text: str) -> None:
     records = [*kernel_log.parse_kmsg([text]), *kernel_log.parse_dmesg(text)]
     kernel_log.find_kills([*records, kernel_log.Record(1, 1, text)])
     assert time.process_time() - started < 60
+
+
+MANY_DIGITS = "9" * 5000
+
+
+def test_numbers_of_five_thousand_digits_and_parts_of_another_type_are_passed_over() -> None:
+    """Python refuses to read such a number, with a ValueError."""
+    assert proc.parse_counters(f"MemFree: {MANY_DIGITS} kB\n") == {}
+    assert list(kernel_log.parse_kmsg([f"6,{MANY_DIGITS},1,-;text"])) == []
+    assert list(kernel_log.parse_dmesg(f"<6>[{MANY_DIGITS}.000000] text")) == []
+    ports = {f"{MANY_DIGITS}/tcp": [{"HostPort": "1"}], "80/tcp": [{"HostPort": MANY_DIGITS}], "81/tcp": [None]}
+    inspected = {"NetworkSettings": {"Ports": ports}, "Config": {"Env": True}, "Path": "a", "Args": 1}
+    container = containers.parse_container(inspected)
+    assert container.published_ports == {}
+    assert container.environment == {}
+    with pytest.raises(ReadError):
+        proc.parse_pressure(PRESSURE.replace("1000000", MANY_DIGITS))

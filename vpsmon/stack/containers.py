@@ -21,6 +21,7 @@ _LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")
 # Containers that share the network of another that shares the network of another: nobody nests deeper than this.
 _MOST_SHARED_NETWORKS = 5
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
+_PORT = re.compile(r"[0-9]{1,5}")
 # With less than this left, another answer is not waited for.
 _SHORTEST_ANSWER_SECONDS = 0.5
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 compared with, not bound to
@@ -201,7 +202,7 @@ def _parse_published_ports(network: Mapping[str, Any]) -> dict[int, tuple[str, i
         first = bindings[0] if isinstance(bindings, list) and bindings else {}
         binding = first if isinstance(first, dict) else {}
         host_port = str(binding.get("HostPort") or "")
-        if protocol == "tcp" and port.isdecimal() and host_port.isdecimal():
+        if protocol == "tcp" and _PORT.fullmatch(port) and _PORT.fullmatch(host_port):
             address = str(binding.get("HostIp") or "")
             published[int(port)] = ("127.0.0.1" if address in _EVERY_ADDRESS else address, int(host_port))
     return published
@@ -209,7 +210,7 @@ def _parse_published_ports(network: Mapping[str, Any]) -> dict[int, tuple[str, i
 
 def _parse_environment(entries: Any) -> dict[str, str]:
     """Return the environment; an entry without `=` unsets a variable of the image."""
-    pairs = (str(entry).partition("=") for entry in entries or [])
+    pairs = (str(entry).partition("=") for entry in _words(entries))
     return {key: value for key, separator, value in pairs if separator}
 
 
