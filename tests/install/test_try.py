@@ -258,7 +258,8 @@ def test_missing_ensurepip_is_installed_by_root(checkout: Path) -> None:
 def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
     result = subprocess.run([PYTHON, ROOT / "install.py", *arguments], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.startswith("usage: sudo python3 install.py [--prefix FOLDER]\n       python3 install.py --try\n")
+    usage = "usage: sudo python3 install.py [--prefix FOLDER]\n       python3 install.py --try\n"
+    assert result.stderr.startswith(usage)
 
 
 def test_parses_on_a_python_too_old_for_the_project() -> None:
