@@ -19,6 +19,7 @@ from vpsmon.stack.cgroups import read_usage
 from vpsmon.stack.containers import Container, parse_container
 from vpsmon.stack.docker_api import Engine, NotFound
 from vpsmon.stack.protection import is_essential, is_left_alone
+from vpsmon.storage.state import WRONG_FORM
 from vpsmon.text import clean, format_bytes
 
 # What an engine gives a container to end that has no stop_grace_period of its own.
@@ -85,7 +86,7 @@ class RealEffectors:
             return method(action) or Done()
         except NotApplicable as absence:
             raise ReadError(str(absence)) from None
-        except (TypeError, LookupError, AttributeError, ValueError) as failure:
+        except WRONG_FORM as failure:
             # What was remembered of it may be of another form; that must not keep the rest from being done.
             raise ReadError(f"unexpected {type(failure).__name__} in {action.verb}: please report this") from None
 

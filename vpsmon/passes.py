@@ -23,7 +23,7 @@ from vpsmon.host import Host
 from vpsmon.stack.container_names import excuse_stopped, name_containers
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.memories import Memories
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import WRONG_FORM, StateDirectory, StateError
 from vpsmon.storage.totals import FILE as TOTALS_FILE
 from vpsmon.storage.totals import load_totals
 from vpsmon.trends.history import open_history
@@ -164,7 +164,7 @@ def _judge_alerts(context: PassContext, findings: list[Finding], rows: set[str])
     try:
         ledger = Ledger(context.state.load(ALERT_FILE), now_seconds, rate_limit_seconds)
         return ledger.judge(findings, rows), ledger.to_state()
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except WRONG_FORM:
         afresh = context.state.set_aside(ALERT_FILE, "its tables are of another form")
         ledger = Ledger(afresh, now_seconds, rate_limit_seconds)
         return ledger.judge(findings, rows), ledger.to_state()

@@ -8,6 +8,7 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
+from vpsmon.storage.state import WRONG_FORM
 
 FILE = "outbox.json"
 # Nobody reads those of the week before last; the first message is never touched: it may be on its way.
@@ -84,7 +85,7 @@ def _is_entry(entry: Any) -> bool:
             and _is_time(entry["wall_seconds"])
             and all(map(_is_count, counts))
         )
-    except (TypeError, KeyError, AttributeError):
+    except WRONG_FORM:
         return False
 
 

@@ -23,7 +23,7 @@ from vpsmon.probes import SERVICES, run_probe
 from vpsmon.storage.mail_spool import open_spool
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import WRONG_FORM, StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local
 
 EXIT_NOT_RUNNING = 3
@@ -87,7 +87,7 @@ def _describe_units(host: Host, config: Config, state: StateDirectory) -> tuple[
 def _has_fresh_pass(host: Host, config: Config, state: StateDirectory) -> bool:
     try:
         last_seconds = _find_last_pass(state.load(MEMORIES_FILE))
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except WRONG_FORM:
         return False
     return host.wall_seconds() - last_seconds < _MISSED_INTERVALS * config.settings.MONITOR_INTERVAL_SEC
 
@@ -111,7 +111,7 @@ def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterat
 def _describe_file(state: StateDirectory, name: str, describe: Callable[[dict[str, Any]], str]) -> str:
     try:
         return describe(state.load(name))
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except WRONG_FORM:
         return f"{name} is of another form; the next pass starts it afresh"
 
 

@@ -30,6 +30,10 @@ _LARGEST_LOG_BYTES = 1_000_000
 _KEPT_CORRUPT_FILES = 10
 
 
+# What may come of content that no version of vpsmon wrote: a table where a number should be, or a number of 400 digits.
+WRONG_FORM = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+
+
 class StateError(Exception):
     """The state directory cannot be used; the text says which file, why, and what to do."""
 
@@ -239,7 +243,7 @@ class StateDirectory:
         try:
             if journal:
                 self._apply(journal)
-        except (KeyError, TypeError, AttributeError):
+        except WRONG_FORM:
             self.set_aside(JOURNAL, "it is no journal")
 
     def _apply(self, journal: Mapping[str, Any]) -> None:

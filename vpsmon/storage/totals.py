@@ -15,7 +15,7 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.findings import Finding, MetricSample
 from vpsmon.prometheus.metrics import parse_samples
-from vpsmon.storage.state import METRICS_FILE, StateDirectory
+from vpsmon.storage.state import METRICS_FILE, WRONG_FORM, StateDirectory
 
 FILE = "totals.json"
 SEVERITIES = ("critical", "warning", "info")
@@ -33,7 +33,7 @@ class Totals:
     """The counters. `oom_kills` is None until a pass has looked."""
 
     def __init__(self, content: dict[str, Any]) -> None:
-        """Raises TypeError, ValueError, AttributeError where no version of vpsmon wrote this."""
+        """Raises one of WRONG_FORM where no version of vpsmon wrote this."""
         self.alerts = {severity: int(content.get("alerts", {}).get(severity, 0)) for severity in SEVERITIES}
         kills = content.get("oom_kills")
         self.oom_kills = None if kills is None else int(kills)
@@ -80,7 +80,7 @@ def load_totals(state: StateDirectory) -> Totals:
     if content:
         try:
             return Totals(content)
-        except (TypeError, ValueError, AttributeError):
+        except WRONG_FORM:
             state.set_aside(FILE, "its tables are of another form")
     return Totals(_recall_exported(state))
 

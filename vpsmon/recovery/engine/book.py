@@ -25,7 +25,7 @@ class Book:
     """Attempts, budget, changes to undo, and what has still to be told."""
 
     def __init__(self, content: dict[str, Any], boot_id: str, monotonic_seconds: float, wall_seconds: float) -> None:
-        """Raises KeyError, TypeError, ValueError, AttributeError where no version of vpsmon wrote this."""
+        """Raises one of WRONG_FORM where no version of vpsmon wrote this."""
         clock = content.get("clock")
         self._boot_id = boot_id
         elapsed = 0.0

@@ -21,6 +21,7 @@ from vpsmon.recovery.engine.step import POLL_SECONDS, StepTaker, find_pause
 from vpsmon.recovery.engine.undo import Undoer
 from vpsmon.recovery.engine.world import World
 from vpsmon.settings import Settings
+from vpsmon.storage.state import WRONG_FORM
 from vpsmon.text import format_duration
 
 # Two rules must not work at the same container at once: what one has done needs time to show.
@@ -85,7 +86,7 @@ class Engine:
                 memory = self._book.memories.get(name_rule(rule), {})
                 try:
                     memory = remember(snapshot, self._settings, memory)
-                except (TypeError, ValueError, LookupError, AttributeError):
+                except WRONG_FORM:
                     # What was remembered may be of another form: without it the rule starts afresh.
                     memory = remember(snapshot, self._settings, {})
                 self._book.memories[name_rule(rule)] = memory

@@ -22,6 +22,7 @@ from vpsmon.recovery.engine.world import World
 from vpsmon.rest_of_pass import deliver
 from vpsmon.settings import Settings
 from vpsmon.storage.spare import SparedState
+from vpsmon.storage.state import WRONG_FORM
 
 _FORGOTTEN = (
     "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "
@@ -88,7 +89,7 @@ def _open_journal(machine: Machine, store: Store) -> Journal:
     clocks = (read_boot_id(host), host.monotonic_seconds(), host.wall_seconds())
     try:
         book = Book(content, *clocks)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except WRONG_FORM:
         store.set_aside()
         book, is_lost = Book({}, *clocks), True
     journal = Journal(book, store, machine)

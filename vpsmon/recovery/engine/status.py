@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.recovery.engine.model import Action, describe
+from vpsmon.storage.state import WRONG_FORM
 
 
 class Emergency(NamedTuple):
@@ -23,7 +24,7 @@ def list_emergencies(content: Mapping[str, Any]) -> list[Emergency]:
     """Return the temporary changes that recovery_state.json holds, oldest first; [] for what no version wrote."""
     try:
         return [_read(entry) for entry in content.get("changes", [])]
-    except (KeyError, TypeError, ValueError):
+    except WRONG_FORM:
         return []
 
 
@@ -38,6 +39,6 @@ def list_stopped_ids(content: Mapping[str, Any]) -> set[str]:
     """Return the ids of the containers that recovery has stopped and will start again."""
     try:
         undos = [Action(*entry["undo"]) for entry in content.get("changes", [])]
-    except (KeyError, TypeError):
+    except WRONG_FORM:
         return set()
     return {undo.target for undo in undos if undo.verb == "start_container"}
