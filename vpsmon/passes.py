@@ -109,7 +109,7 @@ def _record(
         findings = excuse_stopped(findings, find_stopped_names(state, memories))
     if with_alerts:
         record_stage(host, state.path, config.settings, attempts, findings)
-    memories.note_stage(stage, host.wall_seconds(), worst_status(findings))
+    memories.note_stage(stage, host.wall_seconds(), worst_status(findings), findings)
     if stage == "stack":
         is_absent = all(finding.status == "skipped" for finding in findings)
         memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from tests.kit import telegram as bot_api
@@ -9,6 +10,9 @@ from tests.kit.command import ConfigValue, Workdir
 from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.telegram import FakeTelegram
+from vpsmon.findings import Finding
+from vpsmon.host import Host
+from vpsmon.storage.memories import Memories
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
@@ -73,8 +77,12 @@ def test_status_tells_the_last_pass_the_incidents_and_the_outbox(workdir: Workdi
     workdir.run("monitor", "--once", env=NO_DOCKER)
     output = workdir.run("status", env=NO_DOCKER).stdout
     assert re.search(r"last pass +\d{4}-\S+ \S+ \S+ \(\d+ s ago\): kernel critical, stack \w+", output)
+    assert re.search(r"\n +critical memory_available: \S+", output)
+    assert re.search(r"\n +critical disk_usage /: \S+", output)
     assert re.search(r"incidents .*critical memory_available since ", output)
     assert re.search(r"incidents .*critical disk_usage / since ", output)
+    assert output.count("no Docker engine") == 1
+    assert re.search(r"Redis +REDIS_URL says where it is without Docker", output)
     assert re.search(r"outbox +1 message\(s\) wait", output)
 
 
@@ -83,6 +91,26 @@ def test_status_tells_a_permanent_refusal(workdir: Workdir, telegram: FakeTelegr
     telegram.always = bot_api.blocked()
     workdir.run("monitor", "--once", env=NO_DOCKER)
     assert "bot was blocked by the user" in workdir.run("status", env=NO_DOCKER).stdout
+
+
+def test_the_worst_findings_are_few_and_harmless(workdir: Workdir) -> None:
+    """A container may be called anything, and a state file may come from a version that noted nothing."""
+    token = "123456789:" + "A" * 35
+    calm = [Finding(f"calm_{number}", None, "ok", None, "-", "well") for number in range(3)]
+    uneasy = [Finding("container_state", "a\x1b[2J\nb", "warning", None, "-", f"{token}\n{'x' * 900}")] * 9
+    memories = Memories(Host(), {}, with_alerts=True)
+    memories.note_stage("kernel", 1.0, "warning", calm + uneasy)
+    memories.note_stage("stack", 1.0, "critical", [*calm, Finding("waha_session", None, "critical", None, "-", "down")])
+    state = memories.to_state()
+    assert token not in json.dumps(state) and len(json.dumps(state)) < 2000
+    state["last_pass"]["old"] = {"wall_seconds": 1.0, "status": "ok"}
+    (workdir.path / ".alerts").mkdir(mode=0o700)
+    (workdir.path / ".alerts" / "pass_state.json").write_text(json.dumps({"schema": 1, **state}))
+    output = workdir.run("status", env=NO_DOCKER).stdout
+    worst = [line.strip() for line in output.splitlines() if line.startswith("    ")]
+    assert worst[0] == "critical waha_session: down"
+    assert len(worst) == 5
+    assert worst[1].startswith("warning container_state a?[2J?b: <token>?xxx") and len(worst[1]) < 220
 
 
 def test_status_survives_a_state_of_another_form(workdir: Workdir) -> None:

@@ -24,11 +24,12 @@ from vpsmon.storage.mail_spool import open_spool
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
 from vpsmon.storage.state import WRONG_FORM, StateDirectory, StateError
-from vpsmon.text import clean, format_duration, format_local
+from vpsmon.text import clean, format_duration, format_local, redact
 
 EXIT_NOT_RUNNING = 3
 # Without units, a monitor that somebody runs otherwise shows by its passes; this many intervals may go by.
 _MISSED_INTERVALS = 4
+_SHOWN_FINDINGS = 5
 
 
 class Screen(NamedTuple):
@@ -41,7 +42,7 @@ class Screen(NamedTuple):
 @click.command(short_help="Show what goes on, and what was found.")
 @click.pass_obj
 def status(config_file: str | None) -> None:
-    """Show the units, the last pass, open incidents, what waits to be sent, and the services that were found.
+    """Show the units, the last pass and its worst, open incidents, what waits to be sent, and the services found.
 
     Exit status: 0 everything runs; 1 the configuration is invalid or the state cannot be read; 3 something is down.
     """
@@ -98,7 +99,10 @@ def _find_last_pass(memories: dict[str, Any]) -> float:
 
 def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterator[tuple[str, str]]:
     now = host.wall_seconds()
-    yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
+    last_pass = _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
+    first, *worst = last_pass.split("\n")
+    yield "last pass", first
+    yield from (("", line) for line in worst)
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
     yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
     yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
@@ -121,7 +125,19 @@ def _describe_last_pass(memories: dict[str, Any], now_seconds: float) -> str:
         return "none yet: vpsmon monitor --once"
     last_seconds = _find_last_pass(memories)
     statuses = ", ".join(f"{name} {clean(stage['status'])}" for name, stage in stages.items())
-    return f"{_ago(last_seconds, now_seconds)}: {statuses}"
+    return "\n".join([f"{_ago(last_seconds, now_seconds)}: {statuses}", *_list_worst(stages)])
+
+
+def _list_worst(stages: dict[str, Any]) -> list[str]:
+    # A version from before noted none.
+    worst = [finding for stage in stages.values() for finding in stage.get("worst", [])]
+    worst.sort(key=lambda finding: finding["status"] != "critical")
+    return [_describe_finding(finding) for finding in worst[:_SHOWN_FINDINGS]]
+
+
+def _describe_finding(finding: dict[str, Any]) -> str:
+    name = " ".join(clean(finding[key]) for key in ("check", "object") if finding[key])
+    return f"{clean(finding['status'])} {name}: {clean(redact(finding['message']), 160)}"
 
 
 def _describe_incidents(alerts: dict[str, Any], now_seconds: float) -> str:
@@ -152,8 +168,13 @@ def _describe_outbox(outbox: dict[str, Any], config: Config, now_seconds: float)
 
 
 def _describe_services(host: Host, config: Config) -> Iterator[tuple[str, str]]:
+    without_docker = ""
     for name, probe in SERVICES.items():
-        yield name, run_probe(name, probe, host, config).text
+        result = run_probe(name, probe, host, config)
+        if name == "Docker" and result.verdict != "OK":
+            without_docker = f"{result.text}; "
+        # The same long reason five times hides what is different.
+        yield name, result.text.removeprefix(without_docker)
 
 
 def _ago(wall_seconds: float, now_seconds: float) -> str:

@@ -6,17 +6,23 @@ next one that tells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from vpsmon import __version__
 from vpsmon.checks import Check
-from vpsmon.findings import Previous
+from vpsmon.findings import Finding, Previous
 from vpsmon.host import Host
 from vpsmon.proc import read_boot_id
+from vpsmon.text import clean, redact
 
 FILE = "pass_state.json"
 # The check that remembers `names`; the kernel checks must not wait for Docker to tell them.
 _CONTAINER_CHECK = "vpsmon.checks.stack.container_state"
+
+# Of a stage, for people who ask: the file is written with every pass.
+_WORST_FINDINGS = 5
+_LONGEST_MESSAGE_CHARACTERS = 160
 
 
 class Memories:
@@ -54,9 +60,10 @@ class Memories:
         record = {"boot_id": self._boot_id, "monotonic_seconds": self._monotonic_seconds, "memory": memory}
         self._state.setdefault(self._kinds[0], {})[check.__name__] = record
 
-    def note_stage(self, stage: str, wall_seconds: float, status: str) -> None:
-        """Note when a stage of a pass looked, and how it found the machine, for people who ask."""
-        self._state.setdefault("last_pass", {})[stage] = {"wall_seconds": wall_seconds, "status": status}
+    def note_stage(self, stage: str, wall_seconds: float, status: str, findings: Sequence[Finding]) -> None:
+        """Note when a stage of a pass looked, how it found the machine, and the worst of it, for people who ask."""
+        noted = {"wall_seconds": wall_seconds, "status": status, "worst": _pick_worst(findings)}
+        self._state.setdefault("last_pass", {})[stage] = noted
 
     def recall_last_look(self, stage: str) -> float | None:
         """Return when a stage last looked, in seconds of the wall clock; None where it never has."""
@@ -85,3 +92,16 @@ class Memories:
             return None
         has_time = isinstance(record.get("monotonic_seconds"), (int, float))
         return record if has_time and "boot_id" in record else None
+
+
+def _pick_worst(findings: Sequence[Finding]) -> list[dict[str, str | None]]:
+    grave = [each for status in ("critical", "warning") for each in findings if each.status == status]
+    return [
+        {
+            "check": each.check,
+            "object": clean(each.object) if each.object else None,
+            "status": each.status,
+            "message": clean(redact(each.message), _LONGEST_MESSAGE_CHARACTERS),
+        }
+        for each in grave[:_WORST_FINDINGS]
+    ]
