@@ -15,29 +15,28 @@ from typing import NamedTuple
 from vpsmon.trends.series import Point, Series, median
 
 _DAY_HOURS = 24
+_PER_HOUR = 2 * math.pi / _DAY_HOURS
 # The rhythm must take this much from the median bump over twice so many hours.
 _MOST_LEFT = 0.65
 _BUMP_HOURS = 6
+# A harmonic of what stays within a range reaches at most 4/pi of it, and there are two.
+_HARMONICS_OF_RANGE = 8 / math.pi
 
 
-class Wave(NamedTuple):
-    """One harmonic of a day."""
+class Rhythm(NamedTuple):
+    """The cosine and the sine of a day, and those of half a day, in MB."""
 
-    per_hour: float
     cosine: float
     sine: float
-
-
-Rhythm = tuple[Wave, ...]
+    half_cosine: float
+    half_sine: float
 
 
 def value_at(rhythm: Rhythm, hours: float) -> float:
     """Return by how much more is free than the day's mean at that time."""
-    value = 0.0
-    for per_hour, cosine, sine in rhythm:
-        angle = per_hour * hours
-        value += cosine * math.cos(angle) + sine * math.sin(angle)
-    return value
+    cosine, sine = math.cos(_PER_HOUR * hours), math.sin(_PER_HOUR * hours)
+    day = rhythm[0] * cosine + rhythm[1] * sine
+    return day + rhythm[2] * (2 * cosine * cosine - 1) + rhythm[3] * 2 * cosine * sine
 
 
 @lru_cache(maxsize=2)
@@ -47,10 +46,17 @@ def find_rhythm(hours: tuple[Point, ...]) -> Rhythm | None:
     if days < 1 or hours[-1].hours - hours[0].hours > len(hours) * 1.05:
         return None
     rest = list(_leave_the_day(hours[-(days + 1) * _DAY_HOURS - 1 :]))
-    rhythm = tuple(_find_wave(rest, per_day) for per_day in (1, 2))
+    rhythm = Rhythm(*_find_wave(rest, 1), *_find_wave(rest, 2))
     before = [point.middle for point in hours]
     after = [point.middle - value_at(rhythm, point.hours) for point in hours]
     return rhythm if _median_bump(after) < _median_bump(before) * _MOST_LEFT else None
+
+
+def most_rhythm(middles: Sequence[float]) -> float:
+    """Return how far from its mean a rhythm of these hours can be at most, without looking for one."""
+    if len(middles) <= 2 * _DAY_HOURS:
+        return 0.0
+    return _HARMONICS_OF_RANGE * (max(middles) - min(middles))
 
 
 def _leave_the_day(hours: Sequence[Point]) -> Iterator[tuple[float, float]]:
@@ -63,12 +69,12 @@ def _leave_the_day(hours: Sequence[Point]) -> Iterator[tuple[float, float]]:
         yield hours[index].hours, middles[index] - mean
 
 
-def _find_wave(rest: Sequence[tuple[float, float]], per_day: int) -> Wave:
+def _find_wave(rest: Sequence[tuple[float, float]], per_day: int) -> tuple[float, float]:
     """Return the Fourier coefficients of a whole number of days."""
-    per_hour = 2 * math.pi * per_day / _DAY_HOURS
-    cosine = sum(value * math.cos(per_hour * hours) for hours, value in rest)
-    sine = sum(value * math.sin(per_hour * hours) for hours, value in rest)
-    return Wave(per_hour, 2 * cosine / len(rest), 2 * sine / len(rest))
+    angles = [_PER_HOUR * per_day * hours for hours, _ in rest]
+    cosine = sum([value * math.cos(angle) for angle, (_, value) in zip(angles, rest, strict=True)])
+    sine = sum([value * math.sin(angle) for angle, (_, value) in zip(angles, rest, strict=True)])
+    return 2 * cosine / len(rest), 2 * sine / len(rest)
 
 
 def _median_bump(values: Sequence[float]) -> float:
@@ -86,6 +92,8 @@ def take_out(series: Series, rhythm: Rhythm) -> Series:
 def _take_out(points: tuple[Point, ...], rhythm: Rhythm) -> tuple[Point, ...]:
     more = [value_at(rhythm, point.hours) for point in points]
     return tuple(
-        Point(point.hours, point.low - extra, point.middle - extra, point.high - extra)
-        for point, extra in zip(points, more, strict=True)
+        [
+            Point(hours, low - extra, middle - extra, high - extra)
+            for (hours, low, middle, high), extra in zip(points, more, strict=True)
+        ]
     )
