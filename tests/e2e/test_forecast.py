@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.kit.command import Workdir
 from tests.kit.docker import DockerEngine, run_container
-from tests.kit.host import BOOT_ID, FakeMachine
+from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
-from vpsmon.checks.kernel import forecast
 from vpsmon.checks.stack import container_memory
 from vpsmon.config import load_config
 from vpsmon.findings import Finding
 from vpsmon.host import Host
 from vpsmon.passes import PassContext, run_kernel_stage
+from vpsmon.rest_of_pass import run_rest_of_pass
 from vpsmon.settings import DEFAULTS
 from vpsmon.storage.state import StateDirectory
-from vpsmon.trends.history import open_history
 from vpsmon.trends.recorder import measure_containers
-from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 
 
 def test_a_first_pass_knows_no_trend_and_says_so(workdir: Workdir) -> None:
@@ -69,13 +66,26 @@ STEP_MB = 2.0
 MACHINE_MB = 200.0
 
 
-class LeakyStack:
-    """Passes over the real containers of an engine, on a small machine that has what they leave, at 30 s each."""
+class SmallMachine(Host):
+    """This machine at the time of another, with the memory that its containers leave."""
 
-    def __init__(self, folder: Path, machine: FakeMachine) -> None:
-        self.folder = folder
+    def __init__(self, machine: FakeMachine) -> None:
+        super().__init__(wall_clock=lambda: machine.wall_seconds, monotonic_clock=lambda: machine.monotonic_seconds)
+        self._meminfo = str(machine.root / "meminfo")
+
+    def read_proc(self, name: str) -> str:
+        return self.read_file(self._meminfo) if name == "meminfo" else super().read_proc(name)
+
+
+class LeakyStack:
+    """Whole passes over the real containers of an engine, on a small machine that has what they leave, 30 s apart."""
+
+    def __init__(self, workdir: Workdir, machine: FakeMachine) -> None:
+        workdir.write_config(DISK_PATHS="")
+        self.config = load_config(str(workdir.path / "monitor.conf"), {})
         self.machine = machine
         self.sizes_mb: dict[str, float] = {}
+        machine.change("meminfo", "SwapTotal:", 0)
         machine.change("meminfo", "SwapFree:", 0)
 
     def look(self) -> dict[str, float]:
@@ -89,30 +99,28 @@ class LeakyStack:
         self.sizes_mb = self.look()
         free_mb = MACHINE_MB - sum(size for name, size in self.sizes_mb.items() if not name.endswith("/limit"))
         self.machine.change("meminfo", "MemAvailable:", int(free_mb * 1024))
-        host = self.machine.host()
-        history = open_history(host, str(self.folder))
-        for kind, values in ((CONTAINERS, self.sizes_mb), (MACHINE, {"free": round(free_mb, 1)})):
-            history.record(kind, Sample(self.machine.wall_seconds, self.machine.monotonic_seconds, BOOT_ID, values))
+        host = SmallMachine(self.machine)
+        context = PassContext(host, self.config, StateDirectory(self.config.state_directory, host.wall_seconds))
+        kernel = run_kernel_stage(context)
+        run_rest_of_pass(context, kernel.entry_id)
         self.machine.sleep(30)
-        host = self.machine.host()
-        open_history(host, str(self.folder))
-        reading = forecast.read(host, DEFAULTS, None)
-        return {finding.object: finding for finding in forecast.judge(reading, DEFAULTS, None)}
+        return {finding.object: finding for finding in kernel.findings if finding.check == "memory_forecast"}
 
 
 def test_a_real_leak_in_a_container_is_announced_before_machine_and_limit_are_hit(
-    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+    engine: DockerEngine, workdir: Workdir, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     limit = {"mem_limit": f"{LIMIT_MB}m", "memswap_limit": f"{LIMIT_MB}m"}
-    stack = LeakyStack(tmp_path, machine)
+    stack = LeakyStack(workdir, machine)
     with (
         run_container(engine, "quiet", "sleep 1000", mem_limit="64m"),
         run_container(engine, "leaky", ["awk", LEAK], **limit) as leaky,
     ):
         rows = stack.run_pass()
-        while rows[None].value is None or rows["leaky"].value is None:
+        while not all(name in rows and rows[name].value is not None for name in (None, "leaky")):
             rows = stack.run_pass()
+            assert "leaky" in stack.sizes_mb, "the limit was hit before it was announced"
         leaky.reload()
         assert leaky.status == "running"
         assert stack.sizes_mb["leaky"] < LIMIT_MB
@@ -121,3 +129,6 @@ def test_a_real_leak_in_a_container_is_announced_before_machine_and_limit_are_hi
     assert rows["leaky"].status == "critical"
     assert f"leaky reaches its limit of {LIMIT_MB} MB in" in rows["leaky"].message
     assert (rows["quiet"].status, rows["quiet"].value) == ("ok", None)
+    told = (workdir.path / ".alerts" / "alert_history.log").read_text(encoding="utf-8")
+    assert "at this rate memory and swap run out in" in told
+    assert "at this rate leaky reaches its limit" in told

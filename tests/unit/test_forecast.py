@@ -309,7 +309,8 @@ def test_the_benchmark_replays_a_recording(tmp_path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write("19530,garbage,,,\n\x00\x00\n16000,52428800,524288000,786432000,41943040\n")
     rows = replay(path)
-    assert len(rows) == 652
+    assert len(rows) == 653
+    assert rows[651] == rows[650] | {"t": 19530}
     assert rows[0] == {"t": 0, "hours": None, "status": "ok", "growing": []}
     assert rows[650]["status"] == "warning"
     assert rows[650]["hours"] == pytest.approx(550 / 120, rel=0.1)
@@ -331,11 +332,27 @@ def test_a_recording_without_swap_with_gaps_and_comings_and_goings_of_containers
     assert rows[-2]["growing"] == ["n8n"]
 
 
+def test_every_row_of_a_spreadsheet_without_swap_gives_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    sizes = ["500000000", "NaN", "", "-1", "499000000", "498000000"]
+    lines = [f"{60 * min(number, 4)},{size}" for number, size in enumerate(sizes)] + [",1"]
+    path.write_bytes("\r\n".join(["\ufefftime_s,mem_available_bytes", *lines, ""]).encode())
+    command = [sys.executable, str(ROOT / "benchmarks" / "forecast"), "--csv", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    verdict: dict[str, Any] = {"hours": None, "status": "ok", "growing": []}
+    times = [0, 60, 120, 180, 240, 240, None]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"t": each} | verdict for each in times]
+    said = done.stderr.splitlines()
+    assert said[0] == f"{path}: no column swap_free_bytes: taken for a machine without swap"
+    assert [line.split(": ")[0] for line in said[1:]] == [f"{path}:{number}" for number in (3, 4, 5, 8)]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("", "the first line must name the columns; missing: mem_available_bytes, time_s"),
         ("time_s,mem\n1,2\n", "the first line must name the columns; missing: mem_available_bytes"),
+        ("time_s,mem_available_bytes,swap_free_bytes\n", "no row below the names of the columns"),
         (None, "No such file or directory"),
     ],
 )
@@ -369,6 +386,13 @@ def test_the_rhythm_of_days_is_no_error_of_a_leak(story: Story) -> None:
     story.live(72, free_mb)
     end = next(quarter / 4 for quarter in range(72 * 4, 480) if free_mb(quarter / 4) <= 0)
     assert story.judge_machine().value == pytest.approx(end - 72, rel=0.12)
+
+
+def test_the_beginning_of_a_leak_is_not_taken_for_the_rhythm_of_days(story: Story) -> None:
+    free_mb: Shape = lambda hours: 1500 - 100 * math.sin(hours / 24 * 2 * math.pi) - 50 * max(0.0, hours - 54)  # noqa: E731
+    story.live(76.5, free_mb)
+    end = next(quarter / 4 for quarter in range(54 * 4, 480) if free_mb(quarter / 4) <= 0)
+    assert story.judge_machine().value == pytest.approx(end - 76.5, rel=0.1)
 
 
 def test_jobs_that_begin_one_after_the_other_are_no_leak(story: Story) -> None:

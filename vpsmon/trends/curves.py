@@ -10,6 +10,7 @@ the stretch is too long: a leak that has just begun is a kink and neither of the
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -74,7 +75,7 @@ def fit_curve(blocks: tuple[Point, ...]) -> Curve | None:
     half = len(blocks) // 2
     older, newer = blocks[:half], blocks[half:]
     apart = median([block.hours for block in newer]) - median([block.hours for block in older])
-    before, after = median(_slopes(older)), median(_slopes(newer))
+    before, after = _median_slope(older), _median_slope(newer)
     bent = _fit(blocks, (after - before) / apart, 0.0)
     if after < before < 0:
         exponential = _fit(blocks, 0.0, min(_MOST_GROWTH, math.log(after / before)) / apart)
@@ -93,20 +94,25 @@ def fit_line(blocks: Sequence[Point]) -> Curve:
 
 def _fit(blocks: Sequence[Point], bend: float, growth: float) -> Curve:
     """Return the Theil-Sen line of what bend and growth leave."""
-    straight = [
-        Point(_stretch(block.hours, growth), 0, block.middle - bend * block.hours**2 / 2, 0) for block in blocks
-    ]
-    slopes = _slopes(straight)
+    times = [_stretch(block.hours, growth) for block in blocks] if growth else [block.hours for block in blocks]
+    values = [block.middle - bend * block.hours**2 / 2 for block in blocks]
+    slopes = sorted(_slopes(times, values))
     per_hour = median(slopes)
-    level = median([point.middle - per_hour * point.hours for point in straight])
-    spread = median([abs(point.middle - per_hour * point.hours - level) for point in straight])
-    concordance = sum(slope > 0 for slope in slopes) - sum(slope < 0 for slope in slopes)
+    rest = [value - per_hour * time for time, value in zip(times, values, strict=True)]
+    level = median(rest)
+    spread = median([abs(each - level) for each in rest])
+    concordance = len(slopes) - bisect_right(slopes, 0.0) - bisect_left(slopes, 0.0)
     return Curve(level, per_hour, bend, growth, spread, concordance / len(slopes))
 
 
-def _slopes(points: Sequence[Point]) -> list[float]:
+def _median_slope(blocks: Sequence[Point]) -> float:
+    return median(_slopes([block.hours for block in blocks], [block.middle for block in blocks]))
+
+
+def _slopes(times: Sequence[float], values: Sequence[float]) -> list[float]:
+    """Return the slopes of all pairs: most of the time of a forecast is spent here."""
     return [
-        (later.middle - earlier.middle) / (later.hours - earlier.hours)
-        for index, later in enumerate(points)
-        for earlier in points[:index]
+        (value - earlier_value) / (time - earlier_time)
+        for index, (time, value) in enumerate(zip(times, values, strict=True))
+        for earlier_time, earlier_value in zip(times[:index], values[:index], strict=True)
     ]

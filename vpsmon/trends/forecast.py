@@ -22,13 +22,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from vpsmon.trends.curves import ROUNDING, Curve, fit_curve, fit_line
 from vpsmon.trends.restarts import find_new_start, find_reset
-from vpsmon.trends.rhythm import Rhythm, find_rhythm, take_out, value_at
+from vpsmon.trends.rhythm import Rhythm, find_rhythm, most_rhythm, take_out, value_at
 from vpsmon.trends.series import Point, Series, join_points, make_blocks, median
 
 _LEAST_POINTS = 8
@@ -85,10 +84,11 @@ class View(NamedTuple):
 MEMORY_PLAN = Plan((128, 88, 60, 40, 24, 16, 11, 7, 4, 2.5, 1.6, 0.9, 0.6, 0.4, 0.25, 0.16, 0.1), 24)
 
 
-@lru_cache(maxsize=4)
 def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -> Trend | None:
     """Return the trend towards zero, or None when there is none to be sure of; without an end only the slope counts."""
     if len(series.passes) < _LEAST_POINTS:
+        return None
+    if has_end and not _can_be_used_up(series):
         return None
     start = find_new_start(series)
     reset = find_reset(series) if has_end else start
@@ -101,6 +101,15 @@ def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -
     beginnings = _find_beginnings(start, reset) if has_end else iter([(start, start)])
     found = (_find_since(view, since, floor) for since, floor in beginnings)
     return next((trend for trend in found if trend), None)
+
+
+def _can_be_used_up(series: Series) -> bool:
+    """Return whether so much less is free than once was as a trend needs, whatever a rhythm of days makes of it."""
+    present = join_points(series.passes[-_PRESENT_POINTS:], 0.0).middle
+    hourly = [point.middle for point in series.hours]
+    most = max([point.middle for points in series for point in points])
+    rhythm = most_rhythm(hourly)
+    return most + rhythm - (present - rhythm) >= (present - rhythm) * _LEAST_USED
 
 
 def _find_beginnings(start: float, reset: float) -> Iterator[tuple[float, float]]:
@@ -222,7 +231,7 @@ def _find_passage(curve: Curve, points: tuple[Point, ...], view: View) -> float:
     dips = [min(0.0, point.low - curve.at(point.hours - origin)) for point in recent]
     crossings = sorted(curve.find_hours_to_fall(curve.at(now) + dip, now) for dip in dips)
     hours_left = _find_median_passage(crossings, recent[-1].hours - recent[0].hours)
-    return _find_with_rhythm(curve, now, hours_left, view) if view.rhythm else hours_left
+    return _find_with_rhythm(curve, view.rhythm, now, hours_left, view) if view.rhythm else hours_left
 
 
 def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float:
@@ -240,9 +249,8 @@ def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float
     return since + (math.log(2) - expected) * seen_hours / meeting
 
 
-def _find_with_rhythm(curve: Curve, now: float, hours_left: float, view: View) -> float:
+def _find_with_rhythm(curve: Curve, rhythm: Rhythm, now: float, hours_left: float, view: View) -> float:
     """Return the hours left when the day's rhythm is added to the curve again."""
-    rhythm = view.rhythm or ()
     depth = curve.at(now + hours_left)
     most_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE + _RHYTHM_STEP_HOURS
     hours = 0.0

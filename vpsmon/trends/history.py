@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from vpsmon.host import Host
@@ -99,9 +98,10 @@ class History:
         # Also when a pass was killed between this line and its own: nothing is written twice.
         if done and _bucket(done[0], coarser) == _bucket(last[0], coarser):
             return
-        recent = self._tail(kind, finer, finer.lines_read)
-        same = [each for each in recent if _bucket(each, coarser) == _bucket(last[0], coarser)]
-        self._append(kind, coarser, join(same))
+        bucket = _bucket(last[0], coarser)
+        newest_first = reversed(self._tail(kind, finer, finer.lines_read))
+        same = list(takewhile(lambda each: _bucket(each, coarser) == bucket, newest_first))
+        self._append(kind, coarser, join(same[::-1]))
 
     def _append(self, kind: str, tier: Tier, sample: Sample) -> None:
         path = self._path(kind, tier)
@@ -164,16 +164,13 @@ def make_series(tails: Tails, name: str, limit_mb: float | None = None) -> Serie
     return Series(*(tuple(_make_points(samples, name, limit_mb)) for samples in tails))
 
 
-def _make_points(samples: list[Sample], name: str, limit_mb: float | None) -> Iterator[Point]:
-    low, high = name + "_low", name + "_high"
-    for _, monotonic_seconds, _, values in samples:
-        value = values.get(name)
-        if value is None:
-            continue
-        if limit_mb is None:
-            yield Point(monotonic_seconds / 3600, values.get(low, value), value, values.get(high, value))
-        else:
-            yield Point(monotonic_seconds / 3600, *[limit_mb - value] * 3)
+def _make_points(samples: list[Sample], name: str, limit_mb: float | None) -> list[Point]:
+    rows = [(sample.monotonic_seconds / 3600, sample.values) for sample in samples if name in sample.values]
+    if limit_mb is None:
+        low, high = name + "_low", name + "_high"
+        return [Point(hours, row.get(low, row[name]), row[name], row.get(high, row[name])) for hours, row in rows]
+    lefts = [(hours, limit_mb - row[name]) for hours, row in rows]
+    return [Point(hours, left, left, left) for hours, left in lefts]
 
 
 def open_history(host: Host, folder: str) -> History:

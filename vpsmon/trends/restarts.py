@@ -47,7 +47,8 @@ def find_reset(series: Series) -> float:
 
 
 def _most_free(series: Series) -> float:
-    return max((abs(point.middle) for points in series for point in points), default=0.0)
+    middles = [point.middle for points in series for point in points]
+    return max(max(middles), -min(middles)) if middles else 0.0
 
 
 def _find_latest(points: Sequence[Point], jumps: Sequence[int], least: float) -> float:
@@ -77,4 +78,5 @@ def _count_alike(jump: float, rises: Sequence[Sequence[float]]) -> int:
 @lru_cache(maxsize=64)
 def _find_rises(points: tuple[Point, ...]) -> tuple[float, ...]:
     """Return by how much each point is higher than the one before."""
-    return tuple(later.middle - earlier.middle for earlier, later in pairwise(points))
+    middles = [point.middle for point in points]
+    return tuple([later - earlier for earlier, later in pairwise(middles)])

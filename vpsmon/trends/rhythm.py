@@ -1,74 +1,101 @@
 """The rhythm of a day in what is free: taken out before a trend is sought, and put back when its end is. Pure.
 
 What a centred mean of 24 hours leaves is the day (the classic decomposition; Kendall and Stuart, The Advanced Theory of
-Statistics 3, ch. 46), and two harmonics of it are kept. It must calm the whole past, not only the days it was drawn
-from: one restart or the beginning of a leak looks like a day too, once.
+Statistics 3, ch. 46), and two harmonics of it are kept. One restart or the beginning of a leak looks like a day too,
+once: so each day is drawn by itself, and the one counts, or their median, that calms the whole past most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from vpsmon.trends.series import Point, Series, median
 
 _DAY_HOURS = 24
+_PER_HOUR = 2 * math.pi / _DAY_HOURS
 # The rhythm must take this much from the median bump over twice so many hours.
 _MOST_LEFT = 0.65
 _BUMP_HOURS = 6
+# Of what stays within a range each of the four numbers is at most 4/pi, and a cosine and a sine are at right angles.
+_RHYTHM_OF_RANGE = 8 * math.sqrt(2) / math.pi
 
 
-class Wave(NamedTuple):
-    """One harmonic of a day."""
+class Rhythm(NamedTuple):
+    """The cosine and the sine of a day, and those of half a day, in MB."""
 
-    per_hour: float
     cosine: float
     sine: float
+    half_cosine: float
+    half_sine: float
 
 
-Rhythm = tuple[Wave, ...]
+# The same four of a rhythm of one MB, at one time.
+Angles = tuple[float, float, float, float]
 
 
 def value_at(rhythm: Rhythm, hours: float) -> float:
     """Return by how much more is free than the day's mean at that time."""
-    value = 0.0
-    for per_hour, cosine, sine in rhythm:
-        angle = per_hour * hours
-        value += cosine * math.cos(angle) + sine * math.sin(angle)
-    return value
+    return _add(rhythm, _find_angles(hours))
+
+
+def _find_angles(hours: float) -> Angles:
+    cosine, sine = math.cos(_PER_HOUR * hours), math.sin(_PER_HOUR * hours)
+    return cosine, sine, 2 * cosine * cosine - 1, 2 * cosine * sine
+
+
+def _add(rhythm: Rhythm, angles: Angles) -> float:
+    return rhythm[0] * angles[0] + rhythm[1] * angles[1] + rhythm[2] * angles[2] + rhythm[3] * angles[3]
 
 
 @lru_cache(maxsize=2)
 def find_rhythm(hours: tuple[Point, ...]) -> Rhythm | None:
     """Return the rhythm of points that are an hour apart, or None: there is none, or less than two days are known."""
-    days = (len(hours) - 1) // _DAY_HOURS - 1
-    if days < 1 or hours[-1].hours - hours[0].hours > len(hours) * 1.05:
+    if len(hours) <= 2 * _DAY_HOURS or hours[-1].hours - hours[0].hours > len(hours) * 1.05:
         return None
-    rest = list(_leave_the_day(hours[-(days + 1) * _DAY_HOURS - 1 :]))
-    rhythm = tuple(_find_wave(rest, per_day) for per_day in (1, 2))
-    before = [point.middle for point in hours]
-    after = [point.middle - value_at(rhythm, point.hours) for point in hours]
-    return rhythm if _median_bump(after) < _median_bump(before) * _MOST_LEFT else None
-
-
-def _leave_the_day(hours: Sequence[Point]) -> Iterator[tuple[float, float]]:
-    """Yield the times that are half a day from either end, and how far the value is from the mean of the day around."""
     middles = [point.middle for point in hours]
+    angles = [_find_angles(point.hours) for point in hours]
+    bumps = {
+        _median_bump([middle - _add(rhythm, each) for middle, each in zip(middles, angles, strict=True)]): rhythm
+        for rhythm in _draw_rhythms(middles, angles)
+    }
+    least = min(bumps)
+    return bumps[least] if least < _median_bump(middles) * _MOST_LEFT else None
+
+
+def _draw_rhythms(middles: Sequence[float], angles: Sequence[Angles]) -> list[Rhythm]:
+    """Return the rhythm of each day from now back and of the first day, and the median of all."""
+    rest = _leave_the_day(middles)
+    inner = angles[_DAY_HOURS // 2 :]
+    starts = {0, *range(len(rest) - _DAY_HOURS, 0, -_DAY_HOURS)}
+    days = [_draw_rhythm(rest[start : start + _DAY_HOURS], inner[start : start + _DAY_HOURS]) for start in starts]
+    return [*days, Rhythm(*[median(several) for several in zip(*days, strict=True)])]
+
+
+def _draw_rhythm(day: Sequence[float], angles: Sequence[Angles]) -> Rhythm:
+    """Return the Fourier coefficients of a day."""
+    sums = [sum([value * part for value, part in zip(day, wave, strict=True)]) for wave in zip(*angles, strict=True)]
+    return Rhythm(*[2 * each / _DAY_HOURS for each in sums])
+
+
+def most_rhythm(middles: Sequence[float]) -> float:
+    """Return how far from its mean a rhythm of these hours can be at most, without looking for one."""
+    if len(middles) <= 2 * _DAY_HOURS:
+        return 0.0
+    return _RHYTHM_OF_RANGE * (max(middles) - min(middles))
+
+
+def _leave_the_day(middles: Sequence[float]) -> list[float]:
+    """Return how far each value that is half a day from either end is from the mean of the day around."""
     half = _DAY_HOURS // 2
-    for index in range(half, len(hours) - half - 1):
+    rest = []
+    for index in range(half, len(middles) - half - 1):
         first, last = index - half, index + half
         mean = (sum(middles[first + 1 : last]) + (middles[first] + middles[last]) / 2) / _DAY_HOURS
-        yield hours[index].hours, middles[index] - mean
-
-
-def _find_wave(rest: Sequence[tuple[float, float]], per_day: int) -> Wave:
-    """Return the Fourier coefficients of a whole number of days."""
-    per_hour = 2 * math.pi * per_day / _DAY_HOURS
-    cosine = sum(value * math.cos(per_hour * hours) for hours, value in rest)
-    sine = sum(value * math.sin(per_hour * hours) for hours, value in rest)
-    return Wave(per_hour, 2 * cosine / len(rest), 2 * sine / len(rest))
+        rest.append(middles[index] - mean)
+    return rest
 
 
 def _median_bump(values: Sequence[float]) -> float:
@@ -86,6 +113,8 @@ def take_out(series: Series, rhythm: Rhythm) -> Series:
 def _take_out(points: tuple[Point, ...], rhythm: Rhythm) -> tuple[Point, ...]:
     more = [value_at(rhythm, point.hours) for point in points]
     return tuple(
-        Point(point.hours, point.low - extra, point.middle - extra, point.high - extra)
-        for point, extra in zip(points, more, strict=True)
+        [
+            Point(hours, low - extra, middle - extra, high - extra)
+            for (hours, low, middle, high), extra in zip(points, more, strict=True)
+        ]
     )

@@ -39,15 +39,11 @@ def make_blocks(points: tuple[Point, ...], count: int) -> tuple[Point, ...]:
     groups: dict[int, list[Point]] = {}
     for point in points:
         groups.setdefault(min(count - 1, int((point.hours - first) / width)), []).append(point)
-    return tuple(join_points(group, last) for group in groups.values())
+    return tuple([join_points(group, last) for group in groups.values()])
 
 
 def join_points(points: Sequence[Point], origin: float) -> Point:
     """Return several points as one, with its time in hours since the origin."""
     # The middle time, as the middle value: together they lie on a line also when the points are unevenly spaced.
-    return Point(
-        median([point.hours for point in points]) - origin,
-        min(point.low for point in points),
-        median([point.middle for point in points]),
-        max(point.high for point in points),
-    )
+    hours, lows, middles, highs = zip(*points, strict=True)
+    return Point(median(hours) - origin, min(lows), median(middles), max(highs))

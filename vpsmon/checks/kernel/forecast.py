@@ -16,7 +16,7 @@ from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
 from vpsmon.text import clean
-from vpsmon.trends.forecast import Plan, find_trend
+from vpsmon.trends.forecast import Plan, Trend, find_trend
 from vpsmon.trends.history import Tails, make_series
 from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE
 from vpsmon.trends.series import Point, Series
@@ -37,9 +37,10 @@ _MUCH_FREED = 1.3
 
 
 class Reading(NamedTuple):
-    """What is free of memory and swap up to now, and the samples of this boot before."""
+    """What is free of memory and swap up to now and where it leads, and the samples of this boot before."""
 
     free: Series
+    trend: Trend | None
     machine: Tails
     containers: Tails
     wall_seconds: float
@@ -69,22 +70,25 @@ def make_reading(
     series = make_series(machine, "free")
     now = Point(monotonic_seconds / 3600, free_mb, free_mb, free_mb)
     free = series._replace(passes=(*series.passes, now))
-    return Reading(free, machine, containers, wall_seconds, monotonic_seconds)
+    return Reading(free, find_trend(free), machine, containers, wall_seconds, monotonic_seconds)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return the forecast of the machine, and of each container with a limit."""
-    growing = find_growing(reading)
+    # Who grows without a limit is only told with the end of the machine's memory.
+    growing = find_growing(reading, only_limited=reading.trend is None)
     return [
         judge_machine(reading, growing, settings, previous),
         *_judge_containers(reading, growing, settings),
     ]
 
 
-def find_growing(reading: Reading) -> list[Growth]:
-    """Return the containers that grow, the fastest first."""
+def find_growing(reading: Reading, only_limited: bool = False) -> list[Growth]:
+    """Return the containers that grow, the fastest first; on demand only of those that have a limit."""
     growing = []
     for name, limit_mb in _find_running(reading).items():
+        if only_limited and limit_mb is None:
+            continue
         series = make_series(reading.containers, name, limit_mb or 0.0)
         trend = find_trend(series, _CONTAINER_PLAN, has_end=limit_mb is not None)
         if trend and -trend.per_hour * trend.seen_hours >= _LEAST_GROWTH_MB:
@@ -107,7 +111,7 @@ def judge_machine(
     reading: Reading, growing: Sequence[Growth], settings: Settings, previous: Previous | None
 ) -> Finding:
     """Return the row of the whole machine."""
-    trend = find_trend(reading.free)
+    trend = reading.trend
     if trend is None:
         return Finding("memory_forecast", None, "ok", None, "hours", "no trend", is_clear=_is_calm(reading, previous))
     judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
@@ -166,13 +170,13 @@ def _judge_container(
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
     """Return the hours left of the machine, where there is a trend."""
-    trend = find_trend(reading.free)
+    trend = reading.trend
     return [MetricSample("vpsmon_memory_forecast_hours", trend.hours_left)] if trend else []
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     """Return when there was a trend last, and what was free then."""
-    if find_trend(reading.free):
+    if reading.trend:
         return {"monotonic_seconds": reading.monotonic_seconds, "free_mb": reading.free.passes[-1].middle}
     return previous.memory if previous else {}
 
