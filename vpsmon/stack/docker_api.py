@@ -18,6 +18,8 @@ from urllib.parse import quote, urlencode
 
 from vpsmon.host import HttpReply
 
+_UPDATE_PAUSES_SECONDS = (0.3, 1.0)
+
 
 class ApiError(Exception):
     """The engine refused; `explanation` is what it said, `status` the status of HTTP."""
@@ -107,9 +109,20 @@ class Engine:
         self._request("POST", f"/containers/{quote(container)}/start")
 
     def update_container(self, container: str, mem_limit: int, memswap_limit: int) -> None:
-        """Set the limits of memory, and of memory and swap together, in bytes."""
+        """Set the limits of memory, and of memory and swap together, in bytes.
+
+        One that starts over and over may end while the engine changes it: then nothing is changed, and it is asked
+        again ("runc did not terminate successfully: … container not running", seen with Docker 20.10).
+        """
         content = {"Memory": mem_limit, "MemorySwap": memswap_limit}
-        self._request("POST", f"/containers/{quote(container)}/update", content=content)
+        for pause_seconds in (*_UPDATE_PAUSES_SECONDS, None):
+            try:
+                self._request("POST", f"/containers/{quote(container)}/update", content=content)
+                return
+            except ApiError as error:
+                if pause_seconds is None or "not running" not in error.explanation:
+                    raise
+                time.sleep(pause_seconds)
 
     def _get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         body = self._request("GET", path, query).body
