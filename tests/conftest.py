@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +15,44 @@ from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER
 
+_FIGURES = pytest.StashKey["Counter[str]"]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--soak`: everything in tests/faults instead of a bounded part; takes hours."""
     parser.addoption("--soak", action="store_true", help="run the whole of tests/faults, for hours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing is counted yet."""
+    config.stash[_FIGURES] = Counter()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what was counted to the run that this process is a part of."""
+    if hasattr(session.config, "workeroutput"):
+        counted = session.config.stash[_FIGURES]
+        session.config.workeroutput["figures"] = dict(counted)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a part of this run has counted; there is none of a part that has crashed."""
+    node.config.stash[_FIGURES].update(getattr(node, "workeroutput", {}).get("figures", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what the fault tests have counted."""
+    counted = sorted(config.stash[_FIGURES].items())
+    if counted:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(f"{what}: {number:,}" for what, number in counted))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> "Counter[str]":
+    """What was counted, shown at the end of the run."""
+    return request.config.stash[_FIGURES]
 
 
 @pytest.fixture(scope="session", autouse=True)

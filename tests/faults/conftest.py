@@ -1,9 +1,8 @@
-"""What the fault tests count, and how much of it there is: a bounded part always, everything with `--soak`."""
+"""How much the fault tests try: a bounded part always, everything with `--soak`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
@@ -11,7 +10,6 @@ import hypothesis
 import pytest
 
 _Item = TypeVar("_Item")
-_FIGURES = pytest.StashKey["Counter[str]"]()
 
 
 class Effort:
@@ -52,21 +50,3 @@ def pytest_configure(config: pytest.Config) -> None:
 def effort(request: pytest.FixtureRequest) -> Effort:
     """The bounded part, or everything."""
     return Effort(bool(request.config.getoption("--soak")))
-
-
-@pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Counter[str]:
-    """What was counted, shown at the end of the run."""
-    return request.config.stash.setdefault(_FIGURES, Counter())
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the figures."""
-    counted = config.stash.get(_FIGURES, Counter())
-    if counted:
-        terminalreporter.section("faults")
-        terminalreporter.write_line(_format(sorted(counted.items())))
-
-
-def _format(counted: Sequence[tuple[str, int]]) -> str:
-    return "\n".join(f"{what}: {number:,}" for what, number in counted)
