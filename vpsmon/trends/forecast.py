@@ -36,7 +36,7 @@ _LEAST_TAU = 0.6
 # Of a fall that no curve explains: nearly every block is lower than all before.
 _LEAST_TAU_UNEXPLAINED = 0.85
 # How many times the time it was seen for a trend is followed; a bent curve's error grows faster.
-_FARTHEST_LINE = 1.2
+_FARTHEST_LINE = 1.3
 _FARTHEST_BENT = 1.05
 # So much of what is left must have been used up already, two fifths of what was free: a nightly job takes less.
 _LEAST_USED = 0.66
@@ -50,7 +50,7 @@ _BEYOND = 1.1
 # Eight hours of the lows of ten minutes.
 _RECENT_LOWS = 48
 # Said a little early as long as the end is as far as was seen back: a warning that comes too late costs the night.
-_EARLY = 0.07
+_EARLY = 0.10
 _RHYTHM_STEP_HOURS = 0.25
 _BEGINNING = float("-inf")
 
