@@ -52,12 +52,16 @@ def preview(host: Host, places: Places) -> str:
     return "".join(changes) or "nothing would change"
 
 
-def require_installable(host: Host, places: Places, units: Sequence[OwnFile]) -> None:
-    """Raise InstallError or ReadError for whatever stands in the way; nothing is changed before that."""
+def require_machine(places: Places) -> None:
+    """Raise InstallError where nothing can be installed at all: not by root, or without systemd."""
     if os.geteuid() != 0:
         raise InstallError(f"only root can install: sudo {places.executable} install")
     if not systemctl.is_running():
         raise InstallError("systemd does not run this machine: start `vpsmon monitor` by what does, as any user")
+
+
+def require_installable(host: Host, places: Places, units: Sequence[OwnFile]) -> None:
+    """Raise InstallError or ReadError for whatever else stands in the way; nothing is changed before that."""
     require_fit(places)
     require_own_folder(places.state)
     find_user()
