@@ -15,8 +15,10 @@ from vpsmon.storage.spare import MEMORY_FOLDER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--soak`: everything in tests/faults instead of a bounded part; takes hours."""
-    parser.addoption("--soak", action="store_true", help="run the whole of tests/faults, for hours")
+    """`--soak`: everything in tests/faults, and the installer killed at each step, instead of a part; takes hours."""
+    parser.addoption(
+        "--soak", action="store_true", help="run the whole of tests/faults and of the killed installer, for hours"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -76,7 +76,8 @@ def _install(host: Host, places: Places, given: Mapping[str, str]) -> None:
     write_keys(places.config, given)
     set_up_telegram(host, places.config)
     known = {unit.path for unit in list_installed_units()}
-    start_units(host, units, known, write_files(places, units, click.echo), click.echo)
+    write_files(places, units, click.echo)
+    start_units(host, units, known, click.echo)
 
 
 @contextlib.contextmanager
