@@ -105,7 +105,7 @@ def install(prefix_name: str) -> None:
     lock = lock_folder(prefix)
     try:
         version = make_version(prefix, lock)
-        change_version(prefix, version)
+        change_version(prefix, version, lock)
     finally:
         os.close(lock)
 
@@ -146,16 +146,16 @@ def fingerprint(prefix: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def change_version(prefix: Path, version: Path) -> None:
+def change_version(prefix: Path, version: Path, lock: int) -> None:
     """Let the link `venv` lead to this version and run its `vpsmon install`; turn it back if that fails."""
     link = prefix / "venv"
     before = os.readlink(str(link)) if link.is_symlink() else None
     turn_link(link, version.name)
-    if not run_vpsmon_install(prefix):
+    if not run_vpsmon_install(prefix, lock):
         if before in (None, version.name) or not (prefix / before / "installed").is_file():
             raise InstallError("vpsmon is not installed yet; mend what is said above, then run this again")
         turn_link(link, before)
-        outcome = "runs on" if run_vpsmon_install(prefix) else "could not be started again either"
+        outcome = "runs on" if run_vpsmon_install(prefix, lock) else "could not be started again either"
         raise InstallError(f"the upgrade failed, as said above; the version from before {outcome}")
     for old in prefix.glob("venv-*"):
         if old != version:
@@ -171,11 +171,11 @@ def turn_link(link: Path, target: str) -> None:
     os.replace(str(new), str(link))
 
 
-def run_vpsmon_install(prefix: Path) -> bool:
-    """Run the installed version's own part; it may ask on the terminal. Return whether it succeeded."""
+def run_vpsmon_install(prefix: Path, lock: int) -> bool:
+    """Run the installed version's own part, which holds the lock as well and may ask; return whether it succeeded."""
     command = [str(prefix / "venv" / "bin" / "vpsmon"), "--config", str(prefix / "monitor.conf"), "install"]
     sys.stdout.flush()
-    return subprocess.run(command).returncode == 0
+    return subprocess.run(command, pass_fds=(lock,)).returncode == 0
 
 
 def make_environment(extra: str = "") -> None:

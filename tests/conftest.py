@@ -19,8 +19,10 @@ _FIGURES = pytest.StashKey["Counter[str]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--soak`: everything in tests/faults instead of a bounded part; takes hours."""
-    parser.addoption("--soak", action="store_true", help="run the whole of tests/faults, for hours")
+    """`--soak`: everything in tests/faults, and the installer killed at each step, instead of a part; takes hours."""
+    parser.addoption(
+        "--soak", action="store_true", help="run the whole of tests/faults and of the killed installer, for hours"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

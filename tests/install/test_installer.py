@@ -16,9 +16,45 @@ from tests.kit.telegram import FakeTelegram
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = "python3 /src/install.py"
+UNITS = "vps-monitor.service vps-auto-recovery.path vps-auto-recovery.timer vps-metrics-exporter.socket"
+EXPLAIN = f"systemctl show -p Id,ActiveState,Result,NRestarts {UNITS}; journalctl --no-pager -n 40"
 PREFIX = "/opt/vps mon"
 CHAT = {"id": 4711, "type": "private", "first_name": "Op"}
 KEYS_OF_TELEGRAM = "grep -E '^TELEGRAM_(BOT_TOKEN|CHAT_ID)=' '{}/monitor.conf'"
+# Runs a command and kills it, and nothing that it has started, when it prints the text or calls systemctl with it.
+KILL_AT = """
+import os, signal, subprocess, sys
+point, *command = sys.argv[1:]
+environment = {**os.environ, "PATH": f"/var/cache/kill:{os.environ['PATH']}", "KILL_AT": point}
+process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+for line in process.stdout:
+    if point in line:
+        process.kill()
+sys.exit(-process.wait())
+"""
+KILLING_SYSTEMCTL = """\
+#!/bin/sh
+case "$*" in *"$KILL_AT"*) kill -9 $PPID ;; esac
+exec /usr/bin/systemctl "$@"
+"""
+# Half of the units, all of them but unknown to systemd, all but the last started.
+DECISIVE_POINTS = ("wrote /etc/systemd/system/vps-metrics-exporter.service", "daemon-reload", "restart vps-monitor")
+# Holds the units, starts install.py and, when that waits for them, kills it alone; then starts it once more.
+HAND_OVER = """
+import fcntl, os, subprocess, sys
+def start():
+    process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    print(next(line for line in process.stderr if "waiting" in line), end="", flush=True)
+    return process
+units = os.open("/etc/systemd/system", os.O_RDONLY)
+fcntl.flock(units, fcntl.LOCK_EX)
+first = start()
+first.kill()
+first.wait()
+second = start()
+os.close(units)
+sys.exit(second.wait())
+"""
 # useradd and userdel keep a copy of each file from before their latest change.
 COPIES = ("/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-")
 
@@ -118,6 +154,15 @@ def test_killed_while_the_environment_is_made_and_then_asked_everything(
     assert machine.read("systemctl is-active vps-monitor vps-auto-recovery.path") == "active\nactive"
 
 
+def test_install_py_killed_alone_leaves_its_lock_to_the_part_that_goes_on(machine: Machine) -> None:
+    machine.write("/var/cache/hand_over.py", HAND_OVER)
+    done = machine.shell(f"python3 /var/cache/hand_over.py {INSTALL} --prefix '{PREFIX}'")
+    assert done.status == 0, done
+    first, second = done.output.splitlines()
+    assert "waiting for another installation on this machine" in first
+    assert "waiting for another installation in this folder" in second
+
+
 def test_the_services_work_in_a_folder_with_a_space(machine: Machine) -> None:
     machine.read("systemctl start vps-auto-recovery.service")
     machine.read(f"test -s '{PREFIX}/.alerts/recovery_state.json'")
@@ -148,13 +193,39 @@ def test_uninstall_leaves_what_is_the_owners_and_says_so(machine: Machine) -> No
     assert "removed" not in again.output
 
 
-def test_uninstall_leaves_nothing_of_the_units(machine: Machine) -> None:
-    command = f"'{PREFIX}/venv/bin/vpsmon'"
-    machine.read(f"{command} uninstall")
+def kill_install(machine: Machine, point: str) -> None:
+    """Run `vpsmon install` until it is killed at this point."""
+    machine.write("/var/cache/kill.py", KILL_AT)
+    machine.write("/var/cache/kill/systemctl", KILLING_SYSTEMCTL)
+    machine.read("chmod +x /var/cache/kill/systemctl")
+    done = machine.run("python3", "/var/cache/kill.py", point, f"{PREFIX}/venv/bin/vpsmon", "install")
+    assert done.status == 9, done
+
+
+def list_points(machine: Machine) -> list[str]:
+    """Every step of installing: what is printed, and what is asked of systemctl."""
+    printed = machine.read(f"'{PREFIX}/venv/bin/vpsmon' install").splitlines()
+    machine.read(f"'{PREFIX}/venv/bin/vpsmon' uninstall")
+    last = next(number for number, line in enumerate(printed, 1) if line.startswith("started"))
+    names = printed[last - 1].removeprefix("started: ").split(", ")
+    return [*printed[:last], "daemon-reload", "enable", *(f"restart {name}" for name in names)]
+
+
+def test_uninstall_of_a_half_install(machine: Machine) -> None:
     uninstalled = machine.list_files()
-    machine.read(f"{command} install")
-    machine.read(f"{command} uninstall")
+    kill_install(machine, "restart vps-monitor")
+    machine.read(f"'{PREFIX}/venv/bin/vpsmon' uninstall")
     assert {line for line in changes(uninstalled, machine.list_files()) if "/.alerts" not in line} == set()
+
+
+def test_killed_at_a_step_the_next_run_finishes(machine: Machine, request: pytest.FixtureRequest) -> None:
+    for point in list_points(machine) if request.config.getoption("--soak") else DECISIVE_POINTS:
+        kill_install(machine, point)
+        again = machine.shell(f"'{PREFIX}/venv/bin/vpsmon' install")
+        assert again.status == 0, (point, again)
+        states = machine.shell(f"systemctl is-active {UNITS}; systemctl is-enabled {UNITS}")
+        assert set(states.output.split()) == {"active", "enabled"}, (point, states, machine.read(EXPLAIN))
+        machine.read(f"'{PREFIX}/venv/bin/vpsmon' uninstall")
 
 
 def test_a_unit_of_somebody_else(machine: Machine) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -14,7 +14,7 @@ from vpsmon.config import ConfigError, load_config
 from vpsmon.findings import ReadError
 from vpsmon.foreground import EXIT_FAILED
 from vpsmon.host import Host
-from vpsmon.installation.places import InstallError, find_places, follow_config
+from vpsmon.installation.places import InstallError, Places, find_places, follow_config
 from vpsmon.log import say
 from vpsmon.output import print_text
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
@@ -35,17 +35,8 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
 
     Exit status: 0 done; 1 something stands in the way, and is named; 2 wrong usage.
     """
-    from vpsmon.installation.install import (
-        list_installed_units,
-        plan_units,
-        prepare_account,
-        preview,
-        require_installable,
-        start_units,
-        write_files,
-    )
-    from vpsmon.installation.settings_file import write_keys
-    from vpsmon.installation.telegram_setup import set_up_telegram
+    from vpsmon.installation.install import preview, require_machine
+    from vpsmon.installation.lock import locked_units
 
     with explained():
         os.umask(0o022)  # what is made here is for the user of the services, and others, to read
@@ -56,18 +47,37 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         if dry_run:
             print_text(preview(host, places))
             return
-        units = plan_units(host, places)
-        require_installable(host, places, units)
-        prepare_account(host, places, click.echo)
-        write_keys(places.config, given)
-        set_up_telegram(host, places.config)
-        known = {unit.path for unit in list_installed_units()}
-        start_units(host, units, known, write_files(places, units, click.echo), click.echo)
+        require_machine(places)
+        with locked_units():
+            _install(host, places, given)
         config = load_config(places.config, os.environ)
         _wait_for_first_pass(StateDirectory(config.state_directory))
         from vpsmon.commands.status import describe
 
         print_text(describe(host, config).text)
+
+
+def _install(host: Host, places: Places, given: Mapping[str, str]) -> None:
+    """Put everything in its place and start it. Raises InstallError, ReadError, OSError."""
+    from vpsmon.installation.install import (
+        list_installed_units,
+        plan_units,
+        prepare_account,
+        require_installable,
+        start_units,
+        write_files,
+    )
+    from vpsmon.installation.settings_file import write_keys
+    from vpsmon.installation.telegram_setup import set_up_telegram
+
+    units = plan_units(host, places)
+    require_installable(host, places, units)
+    prepare_account(host, places, click.echo)
+    write_keys(places.config, given)
+    set_up_telegram(host, places.config)
+    known = {unit.path for unit in list_installed_units()}
+    write_files(places, units, click.echo)
+    start_units(host, units, known, click.echo)
 
 
 @contextlib.contextmanager

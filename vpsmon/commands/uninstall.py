@@ -23,7 +23,8 @@ def uninstall(config_file: str | None, purge: bool, yes: bool) -> None:
     """
     if yes and not purge:
         raise click.UsageError("--yes is for --purge")
-    from vpsmon.installation.uninstall import list_left, list_own_paths, remove_from_system
+    from vpsmon.installation.lock import locked_units
+    from vpsmon.installation.uninstall import list_left, list_own_paths, remove_from_system, require_root
     from vpsmon.installation.uninstall import purge as remove_everything
 
     with explained():
@@ -31,9 +32,11 @@ def uninstall(config_file: str | None, purge: bool, yes: bool) -> None:
         places = _find_state(find_places(config_file))
         if purge and not yes:
             _require_consent(list_own_paths(places))
-        remove_from_system(host, places, click.echo)
-        if purge:
-            remove_everything(host, places, click.echo)
+        require_root(places)
+        with locked_units():
+            remove_from_system(host, places, click.echo)
+            if purge:
+                remove_everything(host, places, click.echo)
         left = list_left(places)
         click.echo("\n".join(["left:", *(f"  {each}" for each in left)]) if left else "nothing is left")
 

@@ -52,12 +52,16 @@ def preview(host: Host, places: Places) -> str:
     return "".join(changes) or "nothing would change"
 
 
-def require_installable(host: Host, places: Places, units: Sequence[OwnFile]) -> None:
-    """Raise InstallError or ReadError for whatever stands in the way; nothing is changed before that."""
+def require_machine(places: Places) -> None:
+    """Raise InstallError where nothing can be installed at all: not by root, or without systemd."""
     if os.geteuid() != 0:
         raise InstallError(f"only root can install: sudo {places.executable} install")
     if not systemctl.is_running():
         raise InstallError("systemd does not run this machine: start `vpsmon monitor` by what does, as any user")
+
+
+def require_installable(host: Host, places: Places, units: Sequence[OwnFile]) -> None:
+    """Raise InstallError or ReadError for whatever else stands in the way; nothing is changed before that."""
     require_fit(places)
     require_own_folder(places.state)
     find_user()
@@ -96,20 +100,18 @@ def _give(folder: str, user_id: int, group_id: int) -> None:
             os.lchown(os.path.join(path, name), user_id, group_id)
 
 
-def write_files(places: Places, units: Sequence[OwnFile], tell: Tell) -> set[str]:
-    """Write what is not there yet; return the paths of what was written. Raises OSError."""
-    written = set()
+def write_files(places: Places, units: Sequence[OwnFile], tell: Tell) -> None:
+    """Write what is not there yet. Raises OSError."""
     for file in (*units, *plan_tools(places)):
         if write(file, places.prefix):
-            written.add(file.path)
             tell(f"wrote {file.path}")
-    return written
 
 
-def start_units(host: Host, units: Sequence[OwnFile], known: set[str], written: set[str], tell: Tell) -> None:
+def start_units(host: Host, units: Sequence[OwnFile], known: set[str], tell: Tell) -> None:
     """Have systemd run the units as they are now. Raises ReadError, InstallError.
 
-    `known` are the paths of the units that were there before, `written` those of what is new or has changed.
+    `known` are the paths of the units that were there before. What is unchanged is started anew as well: a run that was
+    killed may have written it and never started it.
     """
     started = [name_of(unit) for unit in units if is_started(unit)]
     # The monitor is the last to be enabled: where it is, an earlier install was finished, and its owner knew better.
@@ -123,15 +125,16 @@ def start_units(host: Host, units: Sequence[OwnFile], known: set[str], written: 
     systemctl.call(host, "daemon-reload")
     systemctl.call(host, "enable", *on)
     for name in on:
-        is_fresh = f"{UNIT_FOLDER}/{name}" in written or states[name].active != "active"
-        if name == MONITOR or is_fresh:
-            _restart(host, name)
+        _restart(host, name)
     tell(f"started: {', '.join(on)}")
     for name in off:
         tell(f"{name} stays off")
 
 
 def _restart(host: Host, name: str) -> None:
+    # Or systemd refuses one that was started five times within 10 s, by runs that were killed. It may not know it yet.
+    with contextlib.suppress(ReadError):
+        systemctl.call(host, "reset-failed", name)
     try:
         systemctl.call(host, "restart", name)
     except ReadError as error:

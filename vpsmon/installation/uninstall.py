@@ -17,10 +17,14 @@ from vpsmon.installation.places import UNIT_FOLDER, USER, InstallError, Places
 from vpsmon.installation.units import name_of
 
 
-def remove_from_system(host: Host, places: Places, tell: Tell) -> None:
-    """Stop and remove units, link, completions and manual. Raises InstallError, ReadError, OSError."""
+def require_root(places: Places) -> None:
+    """Raise InstallError for anybody else."""
     if os.geteuid() != 0:
         raise InstallError(f"only root can uninstall: sudo {places.executable} uninstall")
+
+
+def remove_from_system(host: Host, places: Places, tell: Tell) -> None:
+    """Stop and remove units, link, completions and manual. Raises ReadError, OSError."""
     units = list_installed_units()
     if systemctl.is_running() and units:
         stop_units(host, [name_of(unit) for unit in units])
