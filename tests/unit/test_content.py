@@ -16,6 +16,7 @@ from vpsmon.recovery.engine.book import QUIET_SECONDS, Book
 from vpsmon.recovery.engine.store import DryStore
 from vpsmon.storage import spare
 from vpsmon.storage.content import parse_content
+from vpsmon.storage.folder import Folder
 from vpsmon.storage.spare import SparedState
 from vpsmon.storage.state import WRONG_FORM, StateDirectory
 from vpsmon.storage.totals import load_totals
@@ -129,6 +130,13 @@ def test_what_recovery_has_still_to_tell_must_be_a_notice(changed: dict[str, Any
     assert book_of(notices=[list(notice)]).notices == [notice]
     with pytest.raises(WRONG_FORM):
         book_of(notices=[list(notice._replace(**changed))])
+
+
+def test_a_file_that_another_process_has_moved_or_removed_already_is_no_fault(tmp_path: Path) -> None:
+    state = StateDirectory(str(tmp_path))
+    assert state.set_aside("a.json", "it is no JSON") == {}
+    assert state.notices == []
+    Folder(state, "mail").remove("gone.eml")
 
 
 def test_counters_are_not_taken_from_metrics_that_are_no_numbers_of_a_counter(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ class StateDirectory:
         """Move an unusable file out of the way, where its owner finds it, and return {}. Raises StateError."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
         aside = f"{name}.corrupt-{stamp}"
-        with contextlib.suppress(FileNotFoundError), self.explain_errors():
+        with self.explain_errors(), contextlib.suppress(FileNotFoundError):
             os.replace(self._file(name), self._file(aside))
             self.notices.append(f"{self._file(name)} was unreadable ({why}): moved to {aside}, starting afresh")
             self._drop_oldest_corrupt_files()
