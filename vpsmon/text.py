@@ -8,6 +8,9 @@ import time
 # A Telegram bot token, as BotFather gives it: bot id, colon, 35 characters.
 _TOKEN = re.compile(r"\d{6,12}:[A-Za-z0-9_-]{30,}")
 
+# Times that every clock can show: from 1970 to the year 9999, less a day for the zones.
+LATEST_WALL_SECONDS = 253_402_214_400.0
+
 
 def redact(text: str) -> str:
     """Return the text with everything that looks like a bot token replaced by `<token>`."""
@@ -51,9 +54,14 @@ def format_duration(seconds: float) -> str:
 
 def format_utc(wall_seconds: float) -> str:
     """Return a time as ISO 8601 in UTC, to the second: `2026-11-23T08:00:00Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_seconds))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_bound_time(wall_seconds)))
 
 
 def format_local(wall_seconds: float) -> str:
     """Return a time as the owner's clock shows it, with its zone: `2026-11-23 08:00:00 UTC`."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(wall_seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(_bound_time(wall_seconds)))
+
+
+def _bound_time(wall_seconds: float) -> float:
+    """A damaged file may hold any time, and beyond some year the C library has none."""
+    return min(max(0.0, wall_seconds), LATEST_WALL_SECONDS)

@@ -11,20 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.hostile import TEXTS, binary_near, json_like, lines_near, mutate, objects
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
 from vpsmon import consumers, kernel_log, proc
 from vpsmon.alerts import incidents, line, message, outbox, telegram
+from vpsmon.commands.status import _describe_state, _has_fresh_pass
 from vpsmon.config import Config, ConfigError, load_config
 from vpsmon.findings import ReadError
-from vpsmon.host import HttpReply
+from vpsmon.host import Host, HttpReply
 from vpsmon.passes import PassContext, run_kernel_stage
 from vpsmon.prometheus import metrics
+from vpsmon.prometheus.export import export
 from vpsmon.recovery.engine import status
 from vpsmon.recovery.engine.book import Book
+from vpsmon.report.compose import compose
+from vpsmon.report.facts import Unread
+from vpsmon.report.gather import gather
+from vpsmon.report.telegram import format_telegram
+from vpsmon.report.text import format_text
 from vpsmon.settings import DEFAULTS, KINDS
 from vpsmon.stack import cgroups, containers, deaths, n8n_api, waha, web
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
@@ -34,6 +41,8 @@ from vpsmon.storage.totals import Totals
 from vpsmon.trends import samples
 
 NOW = 1_800_000_000.0
+# A whole pass for each input takes fifty times as long as a parser does.
+a_third_of_the_inputs = settings(max_examples=settings().max_examples // 3)
 KMSG = (
     "6,100,5000000,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/docker/a,"
     f"task_memcg=/docker/{'c' * 64},task=node,pid=7,uid=0",
@@ -177,6 +186,7 @@ def test_cgroup_files(groups: str, mounts: str) -> None:
     try_it(cgroups.parse_mounts, mounts)
 
 
+@a_third_of_the_inputs
 @given(st.sampled_from(PROC_FILES), binary_near(MEMINFO, VMSTAT, PRESSURE, *KMSG))
 def test_a_pass_over_a_proc_that_says_anything(name: str, content: bytes) -> None:
     """Each file costs its own rows only, and nothing but a row says so."""
@@ -278,11 +288,13 @@ def run_with_state(name: str, content: Any) -> None:
         assert not any("unexpected" in (each.reason or "") for each in result.findings), result.findings
 
 
+@a_third_of_the_inputs
 @given(mutate(ALERTS) | objects(tuple(ALERTS)))
 def test_the_state_of_alerts(content: Any) -> None:
     run_with_state("alert_state.json", content)
 
 
+@a_third_of_the_inputs
 @given(mutate({"entries": [ENTRY]}) | objects(("entries",)))
 def test_the_outbox_in_a_pass(content: Any) -> None:
     run_with_state("outbox.json", content)
@@ -299,11 +311,13 @@ def _remembered() -> dict[str, Any]:
         return content
 
 
+@a_third_of_the_inputs
 @given(mutate(_remembered()) | objects(("with_alerts", "without_alerts", "last_pass", "absent_stack")))
 def test_what_the_checks_remember(content: Any) -> None:
     run_with_state(MEMORIES_FILE, content)
 
 
+@a_third_of_the_inputs
 @given(mutate(RECOVERY) | objects(tuple(RECOVERY)))
 def test_the_state_of_recovery(content: Any) -> None:
     run_with_state("recovery_state.json", content)
@@ -312,6 +326,70 @@ def test_the_state_of_recovery(content: Any) -> None:
     if book is not None:
         book.count_actions(book.at(10_000.0))
         json.dumps(book.to_content(10_000.0, NOW))
+
+
+TOTALS: dict[str, Any] = {
+    "alerts": {"critical": 1, "warning": 2, "info": 3},
+    "oom_kills": 4,
+    "actions": {"swap_thrashing/repaired": 1},
+}
+STATE_FILES: dict[str, dict[str, Any]] = {
+    "alert_state.json": ALERTS,
+    "outbox.json": {"entries": [ENTRY], "not_before_seconds": NOW, "refusal": {"reason": "x", "wall_seconds": NOW}},
+    MEMORIES_FILE: _remembered(),
+    "export_state.json": _remembered(),
+    "recovery_state.json": RECOVERY,
+    "totals.json": TOTALS,
+}
+
+
+@pytest.fixture
+def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an engine says is not what is tried here."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///dev/null/docker.sock")
+
+
+@pytest.mark.usefixtures("without_docker")
+@a_third_of_the_inputs
+@given(st.data())
+def test_a_report_an_export_and_the_status_over_any_state(data: st.DataObject) -> None:
+    """What only looks finds the same files as a pass does, and ends neither for them."""
+    name = data.draw(st.sampled_from(sorted(STATE_FILES)))
+    content = data.draw(mutate(STATE_FILES[name]) | objects(tuple(STATE_FILES[name])))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        machine = FakeMachine(Path(folder) / "proc", wall_seconds=NOW)
+        path = Path(folder) / ".alerts"
+        path.mkdir(mode=0o700)
+        settings = DEFAULTS._replace(TELEGRAM_BOT_TOKEN="1:a", TELEGRAM_CHAT_ID="1")
+        config = Config(settings, None, str(path))
+        for look in (look_at_report, look_at_export, look_at_status):
+            for each, sound in STATE_FILES.items():
+                (path / each).write_text(json.dumps({"schema": 1, **(content if each == name else sound)}))
+            try_it(look, machine.host(), config)
+
+
+def look_at_report(host: Host, config: Config) -> None:
+    state = SparedState(config.state_directory, host.wall_seconds)
+    facts = gather(host, config, state)
+    assert not [each for each in facts if isinstance(each, Unread) and "unexpected" in each.reason], facts
+    report = compose(facts)
+    assert format_text(report, with_colour=False)
+    json.dumps(outbox.add_report(state.load("outbox.json"), "vm", NOW, "a", format_telegram(report, "a"), ""))
+
+
+def look_at_export(host: Host, config: Config) -> None:
+    context = PassContext(
+        host, config, SparedState(config.state_directory, host.wall_seconds), False, "export_state.json"
+    )
+    text, look = export(context, None, publishes=False)
+    assert look.state_error is None
+    assert "vpsmon_outbox_messages" in text
+
+
+def look_at_status(host: Host, config: Config) -> None:
+    state = SparedState(config.state_directory, host.wall_seconds)
+    assert [title for title, _ in _describe_state(host, config, state)]
+    _has_fresh_pass(host, config, state)
 
 
 @given(objects(("alerts", "oom_kills", "actions", "critical", "warning")))

@@ -110,6 +110,57 @@ def few_processes(count: int) -> Iterator[Path]:
         folder.rmdir()
 
 
+@contextmanager
+def little_memory(count_bytes: int) -> Iterator[Path]:
+    """A memory cgroup (MemoryMax of a unit): cgroup v1 here, v2 where the whole machine has it."""
+    root = Path("/sys/fs/cgroup/memory")
+    is_v1 = root.exists()
+    folder = (root if is_v1 else Path("/sys/fs/cgroup")) / f"vpsmon-test-{time.monotonic_ns()}"
+    folder.mkdir()
+    # With swap as well there would be no end to it.
+    names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if is_v1 else ("memory.max",)
+    for name in names:
+        if (folder / name).exists():
+            (folder / name).write_text(str(count_bytes))
+    if not is_v1 and (folder / "memory.swap.max").exists():
+        (folder / "memory.swap.max").write_text("0")
+    try:
+        yield folder
+    finally:
+        wait_until(lambda: not (folder / "cgroup.procs").read_text(), PATIENCE_SECONDS, "an empty cgroup")
+        folder.rmdir()
+
+
+def test_a_pass_that_its_own_memory_max_kills_loses_nothing(
+    bench: Installation, effort: Effort, figures: Counter[str]
+) -> None:
+    """The kernel kills it wherever it needs one page more: another place with each limit."""
+    bench.have_a_new_alert()
+    bench.finish()
+    kills = 0
+    for megabytes in effort.some([each / 4 for each in range(8, 96)], 8):
+        name = bench.have_a_new_alert()
+        with little_memory(int(megabytes * 1024 * 1024)) as cgroup:
+            enter = f'echo $$ > {cgroup}/cgroup.procs; exec "$@"'
+            done = subprocess.run(
+                ["sh", "-c", enter, "sh", str(vpsmon_path()), *ONCE],
+                cwd=bench.path,
+                env=clean_environment(),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode in (0, -signal.SIGKILL), (megabytes, done.stderr)
+        is_killed = done.returncode != 0
+        kills += is_killed
+        bench.finish()
+        bench.expect_told(name, in_flight=is_killed)
+        bench.expect_sound_state()
+    figures["passes that their own MemoryMax killed survived"] += kills
+    assert kills
+
+
 def test_without_a_process_for_a_pass_the_watcher_goes_on_and_tells_later(bench: Installation) -> None:
     name = bench.have_a_new_alert()
     with few_processes(1000) as cgroup, started_vpsmon(["monitor", "--interval", "0.2"], cwd=bench.path) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,13 @@ from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
 from vpsmon.storage.state import WRONG_FORM
+from vpsmon.text import LATEST_WALL_SECONDS
 
 FILE = "outbox.json"
 # Nobody reads those of the week before last; the first message is never touched: it may be on its way.
 _MOST_REPORTS = 7
-# Times that every clock can show: from 1970 to the year 9999.
-_LATEST_WALL_SECONDS = 253_402_300_799
+# A path, or what is no name of a file, would hold up all that wait behind it.
+_PHOTO = re.compile(r"(\d{4}-\d\d-\d\d\.png)?")
 
 
 def add_entry(
@@ -79,9 +81,9 @@ def _is_entry(entry: Any) -> bool:
         counts = [entry["parts_sent"], *entry.get("dropped", {}).values()]
         return (
             bool(notices or lines)
-            and all(map(_is_notice, notices))
+            and all(map(is_notice, notices))
             and all(isinstance(text, str) for text in texts)
-            and "/" not in entry.get("photo", "")
+            and _PHOTO.fullmatch(entry.get("photo", "")) is not None
             and _is_time(entry["wall_seconds"])
             and all(map(_is_count, counts))
         )
@@ -89,7 +91,8 @@ def _is_entry(entry: Any) -> bool:
         return False
 
 
-def _is_notice(notice: Notice) -> bool:
+def is_notice(notice: Notice) -> bool:
+    """Return whether every part of a notice that was read from a file is of the type that it should have."""
     texts = (notice.check, notice.object or "", notice.message, notice.advice or "")
     return (
         notice.severity in ("critical", "warning", "info")
@@ -100,7 +103,7 @@ def _is_notice(notice: Notice) -> bool:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= _LATEST_WALL_SECONDS
+    return isinstance(value, (int, float)) and 0 <= value <= LATEST_WALL_SECONDS
 
 
 def _is_count(value: Any) -> bool:

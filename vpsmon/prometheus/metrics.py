@@ -6,10 +6,12 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/. Our own wr
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 
 from vpsmon.findings import MetricSample
+from vpsmon.storage.content import is_possible
 
 
 def format_metrics(helps: Mapping[str, str], samples: Iterable[MetricSample]) -> str:
@@ -61,8 +63,8 @@ def parse_samples(text: str, name: str) -> dict[tuple[str, ...], float]:
         series, _, value = line.rpartition(" ")
         found, _, labels = series.partition("{")
         if found == name:
-            try:
-                samples[tuple(labels.split('"')[1::2])] = float(value)
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                if is_possible(number):
+                    samples[tuple(labels.split('"')[1::2])] = number
     return samples

@@ -54,5 +54,5 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises StateError."""
-        with contextlib.suppress(FileNotFoundError), self._state.explain_errors():
+        with self._state.explain_errors(), contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.path, name))

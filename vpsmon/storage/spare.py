@@ -8,13 +8,13 @@ Recovery never acts on the spare alone: what it has stopped must be known after 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vpsmon.storage.content import parse_content
 from vpsmon.storage.state import JOURNAL, LOCK_TIMEOUT_SECONDS, StateDirectory, StateError, StorageError
 
 # Any user may make a folder here: one is used only where it belongs to the owner of the state, and to nobody else.
@@ -73,9 +73,11 @@ class SparedState(StateDirectory):
             return {}
         files = super().load(JOURNAL).get("files")
         text = files.get(name) if isinstance(files, dict) else None
-        content: dict[str, Any] = json.loads(text) if isinstance(text, str) else {}
-        content.pop("schema", None)
-        return content
+        try:
+            return parse_content(text) if isinstance(text, str) else {}
+        except ValueError:
+            # Whoever finishes the journal finds the file, and moves it aside.
+            return {}
 
     def set_aside(self, name: str, why: str) -> dict[str, Any]:
         """Move an unusable file out of the way, where that is possible, and return {}."""

@@ -12,15 +12,16 @@ import errno
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vpsmon.storage.content import SCHEMA, parse_content
 from vpsmon.storage.private_file import leave_to_owner, open_private
 from vpsmon.storage.replace import replace_file, sync_directory
 from vpsmon.text import clean
 
-SCHEMA = 1
 LOCK_TIMEOUT_SECONDS = 10.0
 JOURNAL = "commit.json"
 # For other programs: in a folder of its own, because the rest is for nobody else.
@@ -30,6 +31,7 @@ _LARGEST_LOG_BYTES = 1_000_000
 _KEPT_CORRUPT_FILES = 10
 
 
+_NAME = re.compile(r"[a-z_]{1,64}\.(json|log)")
 # What may come of content that no version of vpsmon wrote: a table where a number should be, or a number of 400 digits.
 WRONG_FORM = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 
@@ -104,16 +106,15 @@ class StateDirectory:
         """Return the content of a JSON file without its schema number; {} where there is none or it is unreadable."""
         try:
             with open(self._file(name), "rb") as file:
-                content = json.load(file)
+                text = file.read()
         except FileNotFoundError:
             return {}
-        except (ValueError, RecursionError):
-            return self.set_aside(name, "it is no JSON")
         except OSError as error:
             raise _kind(error)(f"{self._file(name)} cannot be read: {error.strerror}") from None
-        if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
-            return self.set_aside(name, f"it is not of schema {SCHEMA}")
-        return content
+        try:
+            return parse_content(text)
+        except ValueError as why:
+            return self.set_aside(name, str(why))
 
     def commit(
         self,
@@ -211,7 +212,7 @@ class StateDirectory:
         """Move an unusable file out of the way, where its owner finds it, and return {}. Raises StateError."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
         aside = f"{name}.corrupt-{stamp}"
-        with contextlib.suppress(FileNotFoundError), self.explain_errors():
+        with self.explain_errors(), contextlib.suppress(FileNotFoundError):
             os.replace(self._file(name), self._file(aside))
             self.notices.append(f"{self._file(name)} was unreadable ({why}): moved to {aside}, starting afresh")
             self._drop_oldest_corrupt_files()
@@ -242,6 +243,7 @@ class StateDirectory:
         journal = self.load(JOURNAL)
         try:
             if journal:
+                _check_journal(journal)
                 self._apply(journal)
         except WRONG_FORM:
             self.set_aside(JOURNAL, "it is no journal")
@@ -264,6 +266,15 @@ class StateDirectory:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
+
+
+def _check_journal(journal: Mapping[str, Any]) -> None:
+    """Raise one of WRONG_FORM where doing what it says could end with an OSError: no later run would get beyond it."""
+    for name in [*journal["appends"], *journal["files"]]:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a file")
+    if any(append["offset"] < 0 for append in journal["appends"].values()):
+        raise ValueError("an offset is negative")
 
 
 def _kind(error: OSError) -> type[StateError]:

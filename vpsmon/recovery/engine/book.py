@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
+from vpsmon.alerts.outbox import is_notice
 from vpsmon.recovery.engine.model import Action, Change, Incident, describe
 
 FILE = "recovery_state.json"
@@ -36,7 +37,7 @@ class Book:
         now = self.at(monotonic_seconds)
         self.actions: list[float] = [min(float(each), now) for each in content.get("actions", [])]
         self.incidents: dict[str, dict[str, Any]] = {
-            str(key): _check_record(record) for key, record in content.get("incidents", {}).items()
+            str(key): _check_record(record, now) for key, record in content.get("incidents", {}).items()
         }
         self.changes: list[Change] = [_to_change(each) for each in content.get("changes", [])]
         self.memories: dict[str, dict[str, Any]] = {
@@ -44,8 +45,9 @@ class Book:
         }
         # Rule and outcome of what was done and is not written down yet.
         self.outcomes: list[tuple[str, str]] = []
-        self.notices: list[Notice] = [Notice(*each) for each in content.get("notices", [])]
-        self.quiet_until = float(content.get("quiet_until", 0.0))
+        self.notices: list[Notice] = [_to_notice(each) for each in content.get("notices", [])]
+        # A damaged file must not make it look on for ever.
+        self.quiet_until = min(float(content.get("quiet_until", 0.0)), now + QUIET_SECONDS)
 
     def at(self, monotonic_seconds: float) -> float:
         """Return the time of recovery's clock."""
@@ -135,15 +137,23 @@ def _is_over(record: dict[str, Any], now: float) -> bool:
     return bool(now - record["seen"] >= _FORGET_AFTER_SECONDS)
 
 
-def _check_record(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record. Raises KeyError, TypeError or ValueError for what is none."""
+def _check_record(record: dict[str, Any], now: float) -> dict[str, Any]:
+    """Return the record; a time in the future counts as now. Raises KeyError, TypeError or ValueError for none."""
     _check_numbers(record["attempts"], record["seen"], *([] if record["last"] is None else [record["last"]]))
     _check_texts(record["name"], record["touches"], record["told"], *record["alerted"])
     if record["pending"] is not None:
         _check_numbers(record["pending"]["until"])
         texts = (record["pending"][key] for key in ("did", "done", "read", "note", "advice"))
         _check_texts(*texts, *record["pending"]["changes"])
-    return {**record, "alerted": [*record["alerted"]]}
+    last = None if record["last"] is None else min(record["last"], now)
+    return {**record, "seen": min(record["seen"], now), "last": last, "alerted": [*record["alerted"]]}
+
+
+def _to_notice(entry: Sequence[Any]) -> Notice:
+    notice = Notice(*entry)
+    if not is_notice(notice):
+        raise TypeError(f"{entry!r} is no notice")
+    return notice
 
 
 def _from_change(change: Change) -> dict[str, Any]:

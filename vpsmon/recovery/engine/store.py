@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -14,9 +13,10 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry
 from vpsmon.passes import HISTORY_LOG, PassContext
 from vpsmon.recovery.engine.book import FILE
+from vpsmon.storage.content import parse_content
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.private_file import open_private
-from vpsmon.storage.state import SCHEMA, StateDirectory, StateError
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.storage.totals import FILE as TOTALS_FILE
 from vpsmon.storage.totals import load_totals
 
@@ -128,14 +128,13 @@ class DryStore:
         """Return the content of a file, {} where there is none; None where it is unreadable, which stays as it is."""
         try:
             with open(os.path.join(self._state.path, name), "rb") as file:
-                content = json.load(file)
+                return parse_content(file.read())
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise StateError(f"{name} in {self._state.path} cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
-        return content if isinstance(content, dict) and content.pop("schema", None) == SCHEMA else None
 
     def set_aside(self) -> None:
         """Leave it where it is."""

@@ -1,0 +1,117 @@
+"""kill -9 of a report and of an export at every call: whole files, and a report that was written down arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Effort
+from tests.faults.installation import Installation
+from tests.kit.command import Workdir
+from tests.kit.mail import MailServer, mail_server
+from tests.kit.strace import Call, record_calls, run_killed
+from tests.kit.telegram import FakeTelegram
+
+NO_DOCKER = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+REPORT = ["report", "both"]
+EXPORT = ["export"]
+
+
+@pytest.fixture
+def bench(workdir: Workdir, telegram: FakeTelegram) -> Installation:
+    bench = Installation(workdir, telegram)
+    bench.have_a_new_alert()
+    bench.finish()
+    return bench
+
+
+def kill_at(bench: Installation, words: Sequence[str], call: Call) -> bool:
+    return run_killed(words, call, bench.path, NO_DOCKER).returncode == -signal.SIGKILL
+
+
+def list_calls(bench: Installation, words: Sequence[str]) -> list[Call]:
+    calls = record_calls(words, bench.path, NO_DOCKER)
+    assert {"write", "rename", "fsync"} <= {call.name for call in calls}
+    return calls
+
+
+def list_ids_that_wait(bench: Installation) -> set[str]:
+    """Return the ids of the reports that are written down, in the outbox or in a journal that is to be finished."""
+    texts = [(bench.state / "outbox.json").read_text()]
+    journal = bench.state / "commit.json"
+    if journal.exists():
+        texts += [json.loads(journal.read_text())["files"].get("outbox.json", "{}")]
+    return {entry["id"] for text in texts for entry in json.loads(text).get("entries", [])}
+
+
+def finish(bench: Installation) -> None:
+    """Run a pass in peace; a mail that waits is old enough to be tried again."""
+    for mail in (bench.state / "mail").glob("[!.]*"):
+        os.utime(mail, (0, 0))
+    bench.finish()
+    bench.expect_sound_state()
+    assert list((bench.state / "mail").glob("[!.]*")) == []
+
+
+def expect_whole_report(folder: Path) -> None:
+    """The text that is kept goes from the first section to the last; a half one would end before."""
+    for path in folder.glob("[!.]*.txt"):
+        text = path.read_text()
+        assert text.endswith("\n")
+        assert "SERVICES" in text
+
+
+def expect_delivered(bench: Installation, server: MailServer, waiting: set[str], spooled: int, is_killed: bool) -> None:
+    """What was written down arrives; twice only what was in flight, by Telegram under the same id."""
+    texts = [message.text for message in bench.telegram.messages if "report" in message.text.lower()]
+    for identity in waiting:
+        assert 1 <= sum(identity in text for text in texts) <= 1 + is_killed, texts
+    assert len({text.rpartition("id ")[2] for text in texts}) <= 1, texts
+    assert len(texts) <= 1 + is_killed
+    assert min(1, spooled) <= len(server.mails) <= 1 + is_killed
+
+
+def test_a_report_that_is_killed_at_any_call_is_whole_and_arrives_once_it_was_written_down(
+    bench: Installation, effort: Effort, figures: Counter[str]
+) -> None:
+    with mail_server() as server:
+        bench.have_a_new_alert(EMAIL_TO="owner@example.org", SMTP_URL=server.url())
+        bench.finish()
+        calls = list_calls(bench, REPORT)
+        assert len(server.mails) == 1
+        for call in effort.some(calls, 5):
+            bench.telegram.messages.clear()
+            server.mails.clear()
+            is_killed = kill_at(bench, REPORT, call)
+            expect_whole_report(bench.state / "reports")
+            waiting = list_ids_that_wait(bench)
+            spooled = len(list((bench.state / "mail").glob("[!.]*")))
+            finish(bench)
+            expect_delivered(bench, server, waiting, spooled, is_killed)
+            figures["kills of a report survived"] += is_killed
+            figures["reports lost by kills"] += 0
+
+
+def test_an_export_that_is_killed_at_any_call_leaves_whole_metrics_and_the_next_one_works(
+    bench: Installation, effort: Effort, figures: Counter[str]
+) -> None:
+    assert bench.workdir.run(*EXPORT, env=NO_DOCKER).returncode == 0
+    calls = list_calls(bench, EXPORT)
+    metrics = bench.state / "metrics"
+    for call in effort.some(calls, 5):
+        is_killed = kill_at(bench, EXPORT, call)
+        text = (metrics / "metrics.prom").read_text()
+        assert text.endswith("\n")
+        assert "vpsmon_outbox_messages 0\n" in text
+        assert json.loads((metrics / "targets.json").read_text())
+        done = bench.workdir.run(*EXPORT, env=NO_DOCKER)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert sorted(path.name for path in metrics.iterdir()) == ["metrics.prom", "targets.json"]
+        bench.expect_sound_state()
+        figures["kills of an export survived"] += is_killed
