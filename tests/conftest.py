@@ -15,6 +15,7 @@ from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER
 
+_ROOMS_ALONE = ("faults", "install", "kit_tests")
 _FIGURES = pytest.StashKey["Counter[str]"]()
 
 
@@ -28,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Nothing is counted yet."""
     config.stash[_FIGURES] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the rooms whose tests count on the whole machine, or on short paths, as those that run one after the other."""
+    for item in items:
+        if item.path.relative_to(item.config.rootpath).parts[1] in _ROOMS_ALONE:
+            item.add_marker("alone")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
