@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the rooms whose tests count on the whole machine, or on short paths, as those that run one after the other."""
+    """Mark the rooms whose tests count on the whole machine, or on short paths."""
     for item in items:
         if item.path.relative_to(item.config.rootpath).parts[1] in _ROOMS_ALONE:
             item.add_marker("alone")
