@@ -16,7 +16,7 @@ from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER
 
 _ROOMS_ALONE = ("faults", "install", "kit_tests")
-_FIGURES = pytest.StashKey["Counter[str]"]()
+_FIGURES = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> "Counter[str]":
+def figures(request: pytest.FixtureRequest) -> Counter[str]:
     """What was counted, shown at the end of the run."""
     return request.config.stash[_FIGURES]
 

@@ -19,7 +19,7 @@ from vpsmon.stack.cgroups import read_usage
 from vpsmon.stack.containers import Container, parse_container
 from vpsmon.stack.docker_api import Engine, NotFound
 from vpsmon.stack.protection import is_essential, is_left_alone
-from vpsmon.storage.state import WRONG_FORM
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.text import clean, format_bytes
 
 # What an engine gives a container to end that has no stop_grace_period of its own.

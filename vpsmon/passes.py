@@ -21,9 +21,10 @@ from vpsmon.consumers import describe_consumers, read_largest_consumers
 from vpsmon.findings import Finding, worst_status
 from vpsmon.host import Host
 from vpsmon.stack.container_names import excuse_stopped, name_containers
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.memories import Memories
-from vpsmon.storage.state import WRONG_FORM, StateDirectory, StateError
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.storage.totals import FILE as TOTALS_FILE
 from vpsmon.storage.totals import load_totals
 from vpsmon.trends.history import open_history

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.kit.command import Workdir, clean_environment
+from tests.kit.command import Workdir, run_command
 from tests.kit.host import FakeMachine
 from vpsmon.checks import load_checks
 from vpsmon.cli import main
@@ -318,9 +317,7 @@ def read_example(title: str) -> str:
 
 
 def run_python(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60
-    )
+    done = run_command([sys.executable, *words], folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

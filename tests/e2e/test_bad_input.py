@@ -13,23 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.kit.command import Workdir, clean_environment, vpsmon_path
+from tests.kit.command import Workdir, run_command, run_in_namespace, vpsmon_path
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-
-
-def run_in_namespace(workdir: Workdir, preparation: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run vpsmon where the shell commands of the preparation have changed what is mounted, for it alone."""
-    command = f"{preparation} && exec {shlex.join([str(vpsmon_path()), *words])}"
-    return subprocess.run(
-        ["unshare", "--mount", "--propagation=private", "sh", "-ec", command],
-        cwd=workdir.path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def rows_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -58,7 +44,7 @@ def hide(path: str, text: str) -> str:
 def test_a_broken_proc_file_costs_its_own_rows_only(
     workdir: Workdir, preparation: str, check: str, status: str, words: str
 ) -> None:
-    done = run_in_namespace(workdir, preparation, "monitor", "--once", "--json")
+    done = run_in_namespace(workdir.path, preparation, ["monitor", "--once", "--json"])
     assert done.returncode == 0, done.stderr
     rows = rows_of(done)
     assert rows[check]["status"] == status
@@ -69,14 +55,14 @@ def test_a_broken_proc_file_costs_its_own_rows_only(
 def test_without_the_kernel_log_the_other_checks_go_on(workdir: Workdir) -> None:
     preparation = "mount -t tmpfs none /dev && touch /dev/null && printf '#!/bin/sh\nexit 1' > dmesg && chmod +x dmesg"
     preparation += " && PATH=$PWD:$PATH"
-    rows = rows_of(run_in_namespace(workdir, preparation, "monitor", "--once", "--json"))
+    rows = rows_of(run_in_namespace(workdir.path, preparation, ["monitor", "--once", "--json"]))
     assert "CAP_SYSLOG" in rows["oom_kills"]["reason"]
     assert rows["memory_available"]["status"] in ("ok", "warning", "critical")
 
 
 def test_when_nothing_can_be_read_the_command_has_failed(workdir: Workdir) -> None:
     workdir.write_config(DISK_PATHS="/no/such/path")
-    done = run_in_namespace(workdir, "mount -t tmpfs none /proc", "monitor", "--once", "--json")
+    done = run_in_namespace(workdir.path, "mount -t tmpfs none /proc", ["monitor", "--once", "--json"])
     assert done.returncode == 1
     assert {row["status"] for row in rows_of(done).values()} <= {"unknown", "skipped"}
 
@@ -95,10 +81,7 @@ def world_readable(path: Path) -> Iterator[None]:
 
 
 def run_as_nobody(workdir: Workdir, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*NOBODY, str(vpsmon_path()), *words]
-    return subprocess.run(
-        command, cwd=workdir.path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_command([*NOBODY, str(vpsmon_path()), *words], workdir.path)
 
 
 def test_another_user_without_rights_sees_what_is_open_and_is_told_the_rest(workdir: Workdir) -> None:
@@ -141,7 +124,7 @@ def test_a_configuration_that_may_not_be_read_is_one_line(workdir: Workdir) -> N
 def test_a_state_directory_that_cannot_be_written_is_one_line_and_the_checks_go_on(
     workdir: Workdir, preparation: str, words: str
 ) -> None:
-    done = run_in_namespace(workdir, preparation, "monitor", "--once")
+    done = run_in_namespace(workdir.path, preparation, ["monitor", "--once"])
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("vpsmon: error")]
     assert len(errors) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shlex
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults.installation import ONCE, Installation
-from tests.kit.command import Workdir, clean_environment, vpsmon_path
+from tests.kit.command import Workdir, run_command, run_in_namespace, vpsmon_path
 from tests.kit.engine import FakeEngine, PretendContainer
 from tests.kit.n8n import FakeN8n
 from tests.kit.stack import redis_server
@@ -55,17 +54,10 @@ def test_five_hundred_containers_have_a_row_each(bench: Installation) -> None:
     assert len(texts) <= 10
 
 
-def _run_in_namespace(workdir: Workdir, preparation: str) -> subprocess.CompletedProcess[str]:
-    command = f"{preparation} && exec {shlex.join([str(vpsmon_path()), *ONCE, '--json'])}"
-    return subprocess.run(
-        ["unshare", "--mount", "--propagation=private", "sh", "-ec", command],
-        cwd=workdir.path,
-        env=clean_environment({"PATH": f"{workdir.path}:{os.environ['PATH']}"}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def run_pass_in_namespace(bench: Installation, preparation: str) -> subprocess.CompletedProcess[str]:
+    """Run a pass that finds programs in its own folder first."""
+    path = f"{bench.path}:{os.environ['PATH']}"
+    return run_in_namespace(bench.path, preparation, [*ONCE, "--json"], {"PATH": path}, timeout_seconds=120)
 
 
 def test_ten_thousand_lines_of_the_kernel_log_with_three_hundred_kills(bench: Installation) -> None:
@@ -86,17 +78,13 @@ def test_ten_thousand_lines_of_the_kernel_log_with_three_hundred_kills(bench: In
     hidden = "mount -t tmpfs none /dev && touch /dev/null && mount --bind"
     dmesg.write_text("#!/bin/sh\nexit 0\n")
     dmesg.chmod(0o755)
-    first = _run_in_namespace(bench.workdir, f"{hidden} before /proc/vmstat")
+    first = run_pass_in_namespace(bench, f"{hidden} before /proc/vmstat")
     assert read_rows(first, "oom_kills")[0]["value"] == 0
     dmesg.write_text(f"#!/bin/sh\nexec cat {shlex.quote(str(bench.path / 'log'))}\n")
-    second = _run_in_namespace(bench.workdir, f"{hidden} after /proc/vmstat")
+    second = run_pass_in_namespace(bench, f"{hidden} after /proc/vmstat")
     assert read_rows(second, "oom_kills")[0]["value"] == KILLS
-    third = _run_in_namespace(bench.workdir, f"{hidden} after /proc/vmstat")
+    third = run_pass_in_namespace(bench, f"{hidden} after /proc/vmstat")
     assert read_rows(third, "oom_kills")[0]["value"] == 0
-
-
-def _limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
 
 
 @pytest.mark.parametrize("words", [ONCE, ["status"], ["report"]])
@@ -107,16 +95,8 @@ def test_a_hundred_megabytes_of_history_are_not_read_into_memory(bench: Installa
     with open(bench.state / "alert_history.log", "wb") as file:
         for _ in range(100):
             file.write(line * 10_000)
-    done = subprocess.run(
-        [str(vpsmon_path()), *words],
-        cwd=bench.path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=_limit_memory,
-    )
+    limit = f"--as={MOST_MEMORY_BYTES}"
+    done = run_command(["prlimit", limit, str(vpsmon_path()), *words], bench.path, timeout_seconds=120)
     # 3: nothing is installed that could run.
     assert done.returncode == (3 if words == ["status"] else 0), done.stderr
     assert "Traceback" not in done.stderr

@@ -34,9 +34,9 @@ from vpsmon.report.telegram import format_telegram
 from vpsmon.report.text import format_text
 from vpsmon.settings import DEFAULTS, KINDS
 from vpsmon.stack import cgroups, containers, deaths, n8n_api, waha, web
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import WRONG_FORM
 from vpsmon.storage.totals import Totals
 from vpsmon.trends import samples
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.conftest import Effort
 from tests.faults.installation import ONCE, Installation
-from tests.kit.command import Workdir, clean_environment, started_vpsmon, vpsmon_path
+from tests.kit.command import Workdir, clean_environment, run_command, started_vpsmon, vpsmon_path
 from tests.kit.kernel import wait_until
 from tests.kit.strace import CHANGES, READING, Call, record_calls, run_failing
 from tests.kit.telegram import FakeTelegram
@@ -62,10 +62,7 @@ def test_a_call_of_the_state_that_fails_costs_one_line_and_no_alert(
 
 def run_limited(bench: Installation, *limits: str) -> subprocess.CompletedProcess[str]:
     """Run a pass with resource limits; see prlimit(1)."""
-    command = ["prlimit", *limits, str(vpsmon_path()), *ONCE]
-    return subprocess.run(
-        command, cwd=bench.path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_command(["prlimit", *limits, str(vpsmon_path()), *ONCE], bench.path)
 
 
 def test_few_file_descriptors_are_enough_or_cost_one_line(bench: Installation, figures: Counter[str]) -> None:
@@ -97,12 +94,11 @@ def test_little_memory_is_enough_or_costs_one_line(bench: Installation, figures:
 
 
 @contextmanager
-def few_processes(count: int) -> Iterator[Path]:
-    """A pids cgroup (TasksMax of a unit): cgroup v1 here, v2 where the whole machine has it."""
-    root = Path("/sys/fs/cgroup/pids")
-    folder = (root if root.exists() else Path("/sys/fs/cgroup")) / f"vpsmon-test-{time.monotonic_ns()}"
+def made_cgroup(controller: str) -> Iterator[Path]:
+    """A cgroup of this controller: v1 here, v2 where the whole machine has it."""
+    root = Path("/sys/fs/cgroup", controller)
+    folder = (root if root.exists() else root.parent) / f"vpsmon-test-{time.monotonic_ns()}"
     folder.mkdir()
-    (folder / "pids.max").write_text(str(count))
     try:
         yield folder
     finally:
@@ -111,24 +107,28 @@ def few_processes(count: int) -> Iterator[Path]:
 
 
 @contextmanager
-def little_memory(count_bytes: int) -> Iterator[Path]:
-    """A memory cgroup (MemoryMax of a unit): cgroup v1 here, v2 where the whole machine has it."""
-    root = Path("/sys/fs/cgroup/memory")
-    is_v1 = root.exists()
-    folder = (root if is_v1 else Path("/sys/fs/cgroup")) / f"vpsmon-test-{time.monotonic_ns()}"
-    folder.mkdir()
-    # With swap as well there would be no end to it.
-    names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if is_v1 else ("memory.max",)
-    for name in names:
-        if (folder / name).exists():
-            (folder / name).write_text(str(count_bytes))
-    if not is_v1 and (folder / "memory.swap.max").exists():
-        (folder / "memory.swap.max").write_text("0")
-    try:
+def few_processes(count: int) -> Iterator[Path]:
+    """As TasksMax of a unit."""
+    with made_cgroup("pids") as folder:
+        (folder / "pids.max").write_text(str(count))
         yield folder
-    finally:
-        wait_until(lambda: not (folder / "cgroup.procs").read_text(), PATIENCE_SECONDS, "an empty cgroup")
-        folder.rmdir()
+
+
+@contextmanager
+def little_memory(count_bytes: int) -> Iterator[Path]:
+    """As MemoryMax of a unit; with swap as well there would be no end to it."""
+    # The names of v1, then those of v2; a kernel that does not count swap lacks the second.
+    limits = {
+        "memory.limit_in_bytes": count_bytes,
+        "memory.memsw.limit_in_bytes": count_bytes,
+        "memory.max": count_bytes,
+        "memory.swap.max": 0,
+    }
+    with made_cgroup("memory") as folder:
+        for name, limit in limits.items():
+            if (folder / name).exists():
+                (folder / name).write_text(str(limit))
+        yield folder
 
 
 def test_a_pass_that_its_own_memory_max_kills_loses_nothing(
@@ -142,15 +142,7 @@ def test_a_pass_that_its_own_memory_max_kills_loses_nothing(
         name = bench.have_a_new_alert()
         with little_memory(int(megabytes * 1024 * 1024)) as cgroup:
             enter = f'echo $$ > {cgroup}/cgroup.procs; exec "$@"'
-            done = subprocess.run(
-                ["sh", "-c", enter, "sh", str(vpsmon_path()), *ONCE],
-                cwd=bench.path,
-                env=clean_environment(),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = run_command(["sh", "-c", enter, "sh", str(vpsmon_path()), *ONCE], bench.path)
         assert done.returncode in (0, -signal.SIGKILL), (megabytes, done.stderr)
         is_killed = done.returncode != 0
         kills += is_killed

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,6 +77,34 @@ def run_vpsmon(
         finally:
             _kill_group(process.pid)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def run_command(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None, timeout_seconds: float = 60.0
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program that may run vpsmon in turn (prlimit, setpriv) to its end, whatever that is."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environment(env),
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
+    )
+
+
+def run_in_namespace(
+    cwd: Path,
+    preparation: str,
+    words: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    timeout_seconds: float = 60.0,
+) -> "subprocess.CompletedProcess[str]":
+    """Run vpsmon where the shell commands of the preparation have changed what is mounted, for it alone."""
+    script = f"{preparation} && exec {shlex.join([str(vpsmon_path()), *words])}"
+    namespace = ["unshare", "--mount", "--propagation=private", "sh", "-ec", script]
+    return run_command(namespace, cwd, env, timeout_seconds)
 
 
 def write_config(folder: Path, **keys: ConfigValue) -> Path:

@@ -15,10 +15,10 @@ from vpsmon.prometheus.metrics import parse_samples
 from vpsmon.recovery.engine.book import QUIET_SECONDS, Book
 from vpsmon.recovery.engine.store import DryStore
 from vpsmon.storage import spare
-from vpsmon.storage.content import parse_content
+from vpsmon.storage.content import WRONG_FORM, parse_content
 from vpsmon.storage.folder import Folder
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import WRONG_FORM, StateDirectory
+from vpsmon.storage.state import StateDirectory
 from vpsmon.storage.totals import load_totals
 from vpsmon.text import format_local, format_utc
 

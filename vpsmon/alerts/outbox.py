@@ -9,7 +9,7 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
-from vpsmon.storage.state import WRONG_FORM
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.text import LATEST_WALL_SECONDS
 
 FILE = "outbox.json"

@@ -20,10 +20,11 @@ from vpsmon.log import say
 from vpsmon.output import print_text
 from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
 from vpsmon.probes import SERVICES, run_probe
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.mail_spool import open_spool
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import WRONG_FORM, StateDirectory, StateError
+from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local, redact
 
 EXIT_NOT_RUNNING = 3
@@ -67,7 +68,9 @@ def describe(host: Host, config: Config) -> Screen:
     for notice in state.notices:
         say("warning", notice)
     width = max(len(title) for title, _ in lines)
-    return Screen("\n".join(f"{title:<{width}}  {text}" for title, text in lines), is_running)
+    below = "\n" + " " * (width + 2)
+    rows = [f"{title:<{width}}  " + text.replace("\n", below) for title, text in lines]
+    return Screen("\n".join(rows), is_running)
 
 
 def _describe_head(host: Host, config: Config) -> Iterator[tuple[str, str]]:
@@ -99,10 +102,7 @@ def _find_last_pass(memories: dict[str, Any]) -> float:
 
 def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterator[tuple[str, str]]:
     now = host.wall_seconds()
-    last_pass = _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
-    first, *worst = last_pass.split("\n")
-    yield "last pass", first
-    yield from (("", line) for line in worst)
+    yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
     yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
     yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))

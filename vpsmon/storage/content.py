@@ -10,8 +10,10 @@ import json
 from typing import Any
 
 SCHEMA = 1
+# What may come of content that no version of vpsmon wrote: a table where a number should be, or one that is too large.
+WRONG_FORM = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 # The kernel's counters have 64 bits.
-LARGEST_NUMBER = 2**64
+_LARGEST_NUMBER = 2**64
 _MOST_CHARACTERS = 32
 
 
@@ -30,7 +32,7 @@ def parse_content(text: str | bytes) -> dict[str, Any]:
 
 def is_possible(number: float) -> bool:
     """Return whether a state file may hold this number: it is finite, and of a size that something real can have."""
-    return -LARGEST_NUMBER < number < LARGEST_NUMBER
+    return -_LARGEST_NUMBER < number < _LARGEST_NUMBER
 
 
 class _WrongNumber(ValueError):

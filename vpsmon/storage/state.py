@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vpsmon.storage.content import SCHEMA, parse_content
+from vpsmon.storage.content import SCHEMA, WRONG_FORM, parse_content
 from vpsmon.storage.private_file import leave_to_owner, open_private
 from vpsmon.storage.replace import replace_file, sync_directory
 from vpsmon.text import clean
@@ -29,11 +29,7 @@ METRICS_FILE = "metrics/metrics.prom"
 TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000
 _KEPT_CORRUPT_FILES = 10
-
-
 _NAME = re.compile(r"[a-z_]{1,64}\.(json|log)")
-# What may come of content that no version of vpsmon wrote: a table where a number should be, or a number of 400 digits.
-WRONG_FORM = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
 
 
 class StateError(Exception):

@@ -15,7 +15,8 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.findings import Finding, MetricSample
 from vpsmon.prometheus.metrics import parse_samples
-from vpsmon.storage.state import METRICS_FILE, WRONG_FORM, StateDirectory
+from vpsmon.storage.content import WRONG_FORM
+from vpsmon.storage.state import METRICS_FILE, StateDirectory
 
 FILE = "totals.json"
 SEVERITIES = ("critical", "warning", "info")

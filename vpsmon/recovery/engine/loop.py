@@ -21,7 +21,7 @@ from vpsmon.recovery.engine.step import POLL_SECONDS, StepTaker, find_pause
 from vpsmon.recovery.engine.undo import Undoer
 from vpsmon.recovery.engine.world import World
 from vpsmon.settings import Settings
-from vpsmon.storage.state import WRONG_FORM
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.text import format_duration
 
 # Two rules must not work at the same container at once: what one has done needs time to show.

@@ -21,8 +21,8 @@ from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recove
 from vpsmon.recovery.engine.world import World
 from vpsmon.rest_of_pass import deliver
 from vpsmon.settings import Settings
+from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import WRONG_FORM
 
 _FORGOTTEN = (
     "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "

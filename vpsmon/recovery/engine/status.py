@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.recovery.engine.model import Action, describe
-from vpsmon.storage.state import WRONG_FORM
+from vpsmon.storage.content import WRONG_FORM
 
 
 class Emergency(NamedTuple):
