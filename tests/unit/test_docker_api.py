@@ -10,7 +10,11 @@ from vpsmon.host import HttpReply
 from vpsmon.stack.docker_api import ApiError, Engine
 
 # Said by Docker 20.10 of a container that ended while its limits were being changed.
-ENDED = "Cannot update container f94d: runc did not terminate successfully: exit status 1: container not running?"
+ENDED = (
+    "Cannot update container f94d: runc did not terminate successfully: exit status 1: container not running",
+    "Cannot update container f94d: cannot update a stopped container: unknown",
+    "Cannot update container f94d: cannot update a deleted process: unknown",
+)
 TOO_SMALL = "Minimum memory limit allowed is 6MB"
 
 
@@ -33,20 +37,20 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.stack.docker_api._UPDATE_PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("vpsmon.stack.docker_api._UPDATE_PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
 
 def test_limits_that_met_the_end_of_a_start_are_set_again() -> None:
-    script = Script(ENDED, ENDED)
+    script = Script(*ENDED)
     Engine(script, 1.0).update_container("f94d", 20_000_000, 30_000_000)
-    assert script.bodies == [b'{"Memory": 20000000, "MemorySwap": 30000000}'] * 3
+    assert script.bodies == [b'{"Memory": 20000000, "MemorySwap": 30000000}'] * 4
 
 
 def test_there_is_an_end_to_it() -> None:
-    script = Script(*[ENDED] * 5)
+    script = Script(*[ENDED[0]] * 5)
     with pytest.raises(ApiError, match="not running"):
         Engine(script, 1.0).update_container("f94d", 20_000_000, 30_000_000)
-    assert len(script.bodies) == 3
+    assert len(script.bodies) == 4
 
 
 def test_another_refusal_is_not_argued_with() -> None:
