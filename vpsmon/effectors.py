@@ -6,18 +6,21 @@ took effect. What is never to be done is refused here, whatever a rule asks for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
+from vpsmon.log import say
 from vpsmon.recovery.engine.model import Action
 from vpsmon.settings import Settings
 from vpsmon.stack import docker_client, waha
 from vpsmon.stack.cgroups import read_usage
+from vpsmon.stack.container_process import end_first_process
 from vpsmon.stack.containers import Container, parse_container
 from vpsmon.stack.docker_api import Engine, NotFound
+from vpsmon.stack.known_containers import update
 from vpsmon.stack.protection import is_essential, is_left_alone
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.text import clean, format_bytes
@@ -28,6 +31,8 @@ _DEFAULT_GRACE_SECONDS = 10
 _N8N_GRACE_SECONDS = 40
 # An engine under memory pressure is slow; it must not keep a recovery for ever.
 _DOCKER_TIMEOUT_SECONDS = 20.0
+# An engine that is not paged out answers in milliseconds. Waited for longer, the machine is frozen before it does.
+_SOON_SECONDS = 4.0
 # A limit is lowered only where what is used now fits in well: else the kernel would kill at once.
 _FITS_SHARE = 0.9
 
@@ -71,13 +76,16 @@ class DryEffectors:
 
 
 class RealEffectors:
-    """Acts on this machine."""
+    """Acts on this machine; a known container is ended by signals where the engine does not answer soon."""
 
     is_real = True
 
-    def __init__(self, settings: Settings, make_host: Callable[[], Host] = Host) -> None:
+    def __init__(
+        self, settings: Settings, make_host: Callable[[], Host] = Host, known_containers: Sequence[Container] = ()
+    ) -> None:
         self._settings = settings
         self._make_host = make_host
+        self._known_containers = known_containers
 
     def perform(self, action: Action) -> Done:
         """Do it. Raises Refused or ReadError."""
@@ -93,28 +101,61 @@ class RealEffectors:
     # --- containers ---------------------------------------------------------------------------------------------------
 
     def _restart_container(self, action: Action) -> None:
-        with self._open(action) as (client, container, inspected):
+        with self._open(action) as (client, container):
             _refuse_unless_up(container)
-            client.restart(container.id, timeout=_find_grace(container, inspected))
+            client.restart(container.id, timeout=_find_grace(container, action))
 
-    def _stop_container(self, action: Action) -> None:
-        with self._open(action) as (client, container, inspected):
+    def _stop_container(self, action: Action) -> Done:
+        known = next((each for each in self._known_containers if each.id == action.target), None)
+        try:
+            self._stop_by_engine(action, _SOON_SECONDS if known else self._timeout_seconds)
+        except Refused:
+            raise
+        except ReadError as error:
+            if known is None:
+                raise
+            return self._stop_without_engine(action, known, error)
+        return Done()
+
+    def _stop_by_engine(self, action: Action, timeout_seconds: float) -> None:
+        with self._open(action, timeout_seconds) as (client, container):
             _refuse_unless_up(container)
-            if is_essential(container, self._settings):
-                raise Refused(f"{clean(container.name)} is essential and is never stopped")
-            if container.is_for_one_task:
-                raise Refused(f"{clean(container.name)} is for one task, and could not be started again")
-            default_seconds = action.details.get("default_grace_seconds", _DEFAULT_GRACE_SECONDS)
-            client.stop(container.id, timeout=_find_grace(container, inspected, default_seconds))
+            self._refuse_unless_spare(container)
+            client.stop(container.id, timeout=_find_grace(container, action))
+
+    def _stop_without_engine(self, action: Action, known: Container, why: ReadError) -> Done:
+        """End it as the engine would, and have it stopped all the same, or a policy would start it again at once."""
+        host = self._make_host()
+        (container,) = update(host, [known])
+        self._refuse_unless_spare(container)
+        if container.status == "exited":
+            raise Gone(f"{clean(known.name)} does not run any more")
+        try:
+            end_first_process(host, container, _find_grace(container, action))
+        except ReadError as failure:
+            say("warning", f"{why}, and {clean(known.name)} cannot be ended without it: {failure}")
+            self._stop_by_engine(action, self._timeout_seconds)
+            return Done()
+        with suppress(ReadError):
+            self._stop_by_engine(action, _DOCKER_TIMEOUT_SECONDS)
+        return Done("by signals, since Docker did not answer")
+
+    def _refuse_unless_spare(self, container: Container) -> None:
+        if is_left_alone(container):
+            raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
+        if is_essential(container, self._settings):
+            raise Refused(f"{clean(container.name)} is essential and is never stopped")
+        if container.is_for_one_task:
+            raise Refused(f"{clean(container.name)} is for one task, and could not be started again")
 
     def _start_container(self, action: Action) -> None:
-        with self._open(action) as (client, container, _):
+        with self._open(action) as (client, container):
             if container.status != "running":
                 client.start(container.id)
 
     def _set_memory_limit(self, action: Action) -> None:
         memory_bytes, swap_bytes = action.details["memory_bytes"], action.details["memory_and_swap_bytes"]
-        with self._open(action) as (client, container, _):
+        with self._open(action) as (client, container):
             if container.pid and memory_bytes < (container.memory_limit_bytes or 0):
                 used_bytes = read_usage(self._make_host(), container.id, container.pid).memory_bytes
                 if used_bytes > memory_bytes * _FITS_SHARE:
@@ -123,23 +164,26 @@ class RealEffectors:
             client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=swap_bytes)
 
     @contextmanager
-    def _open(self, action: Action) -> Iterator[tuple[Engine, Container, Mapping[str, Any]]]:
+    def _open(self, action: Action, timeout_seconds: float | None = None) -> Iterator[tuple[Engine, Container]]:
         """Give a client and the container as it is at this moment.
 
         Raises Gone where it was removed, and Refused where its owner wants no hands on it.
         """
-        with docker_client.open_client(_DOCKER_TIMEOUT_SECONDS * self._make_host().patience) as client:
+        with docker_client.open_client(timeout_seconds or self._timeout_seconds) as client:
             try:
-                inspected = client.inspect_container(action.target)
-                container = parse_container(inspected)
+                container = parse_container(client.inspect_container(action.target))
                 if is_left_alone(container):
                     raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
-                yield client, container, inspected
+                yield client, container
             except NotFound as error:
                 # A network or image that is missing is not found either.
                 if "no such container" not in error.explanation.lower():
                     raise
                 raise Gone(f"the container {clean(action.name)} is no longer there") from None
+
+    @property
+    def _timeout_seconds(self) -> float:
+        return _DOCKER_TIMEOUT_SECONDS * self._make_host().patience
 
     # --- WAHA ---------------------------------------------------------------------------------------------------------
 
@@ -223,12 +267,10 @@ def _is_active(workflow: Any) -> bool:
     return workflow is not None and workflow.is_active
 
 
-def _find_grace(
-    container: Container, inspected: Mapping[str, Any], default_seconds: int = _DEFAULT_GRACE_SECONDS
-) -> int:
+def _find_grace(container: Container, action: Action) -> int:
     """Return the seconds that the container has to end: its own, else what n8n needs, else the default."""
-    own = (inspected.get("Config") or {}).get("StopTimeout")
-    if isinstance(own, int) and own >= 0:
-        return own
-    is_n8n = "n8n" in container.image.rsplit("/", 1)[-1] or "n8n" in container.image.split("/")
-    return _N8N_GRACE_SECONDS if is_n8n else default_seconds
+    if container.stop_timeout_seconds is not None:
+        return container.stop_timeout_seconds
+    if "n8n" in container.image.rsplit("/", 1)[-1] or "n8n" in container.image.split("/"):
+        return _N8N_GRACE_SECONDS
+    return int(action.details.get("default_grace_seconds", _DEFAULT_GRACE_SECONDS))

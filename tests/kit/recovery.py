@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from docker.models.containers import Container
 
+import vpsmon.stack.containers
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
@@ -47,6 +48,7 @@ class Bench:
         self.offset = 0.0
         self.wall_jump = 0.0
         self.looks = 0
+        self.known: Sequence[vpsmon.stack.containers.Container] = ()
         self.on_look: Callable[[], None] = lambda: None
 
     def make_host(self) -> Host:
@@ -62,7 +64,7 @@ class Bench:
         """Run `vpsmon recover WHAT` in this process."""
         rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
         config = Config(self.settings, None, str(self.folder))
-        return recover(config, rules, is_dry, what == "restore", self.make_host)
+        return recover(config, rules, is_dry, what == "restore", self.make_host, known_containers=self.known)
 
     def run_as_planned(self, engine: DockerEngine, what: str) -> Result:
         """Run it dry, which must change nothing; then run it, which must decide the same."""
@@ -146,13 +148,16 @@ class Thrash:
     def update(self) -> None:
         """Write the numbers of this moment."""
         running = {each.name for each in self.engine.client.containers.list()}
-        is_bad = bool(self.culprits & running)
         for container in self.engine.client.containers.list():
             pid = container.attrs["State"]["Pid"]
             link = self.machine.root / str(pid)
             if not link.is_symlink():
                 link.symlink_to(f"/proc/{pid}")
         (self.machine.root / "self/mountinfo").write_text(Path("/proc/self/mountinfo").read_text())
+        self.write(bool(self.culprits & running))
+
+    def write(self, is_bad: bool) -> None:
+        """Write the numbers of a machine that thrashes, or of one that is well."""
         if is_bad:
             self.pages += 100_000
         is_file = self.is_page_cache_only or self.is_swap_full

@@ -155,6 +155,8 @@ class SimHost:
 class SimMachine:
     """Readings as the checks would have made them."""
 
+    has_only_known_containers = False
+
     def __init__(self, stack: SimStack) -> None:
         self.stack = stack
 

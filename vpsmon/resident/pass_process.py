@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
+    from vpsmon.checks import Check
     from vpsmon.passes import PassContext, StageResult
     from vpsmon.recovery import Rule
     from vpsmon.settings import Config
@@ -24,6 +25,7 @@ _URGENT_MODULES = (
     "vpsmon.alerts.telegram",
     "vpsmon.http_client",
     "vpsmon.checks.stack.container_memory",
+    "vpsmon.stack.container_process",
     "vpsmon.recovery.swap_thrashing",
     "vpsmon.recovery.engine.run",
 )
@@ -111,16 +113,25 @@ def reload_config(option: str | None, descriptor: int) -> int:
 def recover_memory(config: Config) -> int:
     """Run the one rule that helps a machine that thrashes, here and at once; return the exit status.
 
-    A program that is started needs seconds then; the rule looks again itself before it does anything.
+    A program that is started needs seconds then; the rule looks again itself before it does anything. The engine is
+    not asked for the containers: the last pass saw them, and the kernel tells which of them run.
     """
+    from vpsmon.checks.stack import container_memory
     from vpsmon.host import Host
     from vpsmon.log import say
+    from vpsmon.passes import PassContext
     from vpsmon.recovery import swap_thrashing
     from vpsmon.recovery.engine.run import recover
+    from vpsmon.storage.spare import SparedState
     from vpsmon.storage.state import StateError
 
+    def make_host() -> Host:
+        return Host(patience=_PATIENCE)
+
     try:
-        recover(config, [cast("Rule", swap_thrashing)], make_host=lambda: Host(patience=_PATIENCE))
+        memories = PassContext(make_host(), config, SparedState(config.state_directory)).recall_memories()
+        known = container_memory.recall_containers(memories.recall(cast("Check", container_memory)))
+        recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
     except StateError as error:
         say("error", str(error))
         return 1

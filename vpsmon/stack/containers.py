@@ -24,6 +24,7 @@ _ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _PORT = re.compile(r"[0-9]{1,5}")
 # With less than this left, another answer is not waited for.
 _SHORTEST_ANSWER_SECONDS = 0.5
+_READ_ONCE = "containers"
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 compared with, not bound to
 
 
@@ -58,6 +59,9 @@ class Container(NamedTuple):
     memory_and_swap_limit_bytes: int | None = None
     # It is made for one task (`--rm`, `docker compose run`): once stopped, nothing may start it again.
     is_for_one_task: bool = False
+    # How it wants to be stopped; None and "": as the engine does it.
+    stop_timeout_seconds: int | None = None
+    stop_signal: str = ""
     # Why the engine could not inspect it: then only id, name, labels, image and status are known.
     inspect_error: str | None = None
 
@@ -72,7 +76,12 @@ class Address(NamedTuple):
 
 def read_containers(host: Host, settings: Settings) -> list[Container]:
     """Return all containers, also stopped ones, by name. Raises NotApplicable (no Docker here) or ReadError."""
-    return host.once("containers", lambda: _read_all(host))
+    return host.once(_READ_ONCE, lambda: _read_all(host))
+
+
+def prepare_containers(host: Host, containers: list[Container]) -> None:
+    """Have these taken for the containers of this pass, so that the engine is not asked."""
+    host.once(_READ_ONCE, lambda: containers)
 
 
 def _read_all(host: Host) -> list[Container]:
@@ -136,6 +145,8 @@ def parse_container(inspected: Mapping[str, Any]) -> Container:
         start_error=_LONG_ID.sub("", str(state.get("Error") or "")),
         memory_and_swap_limit_bytes=_parse_swap_limit(host_settings.get("MemorySwap")),
         is_for_one_task=host_settings.get("AutoRemove") is True or labels.get(_ONE_OFF_LABEL, "").lower() == "true",
+        stop_timeout_seconds=_parse_timeout(settings.get("StopTimeout")),
+        stop_signal=str(settings.get("StopSignal") or ""),
     )
 
 
@@ -164,6 +175,10 @@ def _whole(value: Any) -> int:
 
 def _parse_swap_limit(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1) else None
+
+
+def _parse_timeout(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _parse_health(state: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ container engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
@@ -15,6 +16,7 @@ from vpsmon.proc import read_counters
 from vpsmon.settings import Settings
 from vpsmon.stack.cgroups import Usage, read_usage
 from vpsmon.stack.containers import Container, read_containers
+from vpsmon.stack.known_containers import STATUSES_WITH_MEMORY, from_memory, to_memory
 from vpsmon.text import clean, format_bytes
 
 ROWS = {"container_memory": "bytes"}
@@ -25,8 +27,6 @@ METRICS = {
 }
 _WARNING_SHARE_PERCENT = 90
 _CRITICAL_SHARE_PERCENT = 97
-# A paused container runs nothing and still holds its memory.
-_STATUSES_WITH_MEMORY = ("running", "paused")
 
 
 class Measured(NamedTuple):
@@ -41,18 +41,20 @@ class Measured(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The running containers, measured at this time."""
+    """The running containers, measured at this time; `known` is what is remembered of all containers."""
 
     containers: list[Measured]
     monotonic_seconds: float
     machine_bytes: int = 0
+    known: Sequence[dict[str, Any]] = ()
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the usage of each running container. Raises NotApplicable, ReadError."""
-    running = [each for each in read_containers(host, settings) if each.status in _STATUSES_WITH_MEMORY]
-    measured = [_measure(host, container) for container in running]
-    return Reading(measured, host.monotonic_seconds(), read_counters(host, "meminfo").get("MemTotal", 0))
+    containers = read_containers(host, settings)
+    measured = [_measure(host, each) for each in containers if each.status in STATUSES_WITH_MEMORY]
+    machine_bytes = read_counters(host, "meminfo").get("MemTotal", 0)
+    return Reading(measured, host.monotonic_seconds(), machine_bytes, to_memory(containers))
 
 
 def _measure(host: Host, container: Container) -> Measured:
@@ -146,10 +148,15 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
-    """Return the CPU time of each run of a container, which the next pass compares with."""
+    """Return the CPU time of each run of a container, which the next pass compares with, and what it knows of all."""
     cpu_seconds = {
         _run_key(each): each.usage.cpu_seconds
         for each in reading.containers
         if each.usage and each.usage.cpu_seconds is not None
     }
-    return {"monotonic_seconds": reading.monotonic_seconds, "cpu_seconds": cpu_seconds}
+    return {"monotonic_seconds": reading.monotonic_seconds, "cpu_seconds": cpu_seconds, "known": list(reading.known)}
+
+
+def recall_containers(previous: Previous | None) -> list[Container]:
+    """Return the containers as the last pass saw them; none where there was no pass since the machine started."""
+    return from_memory(previous.memory.get("known")) if previous else []

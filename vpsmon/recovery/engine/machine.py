@@ -15,7 +15,8 @@ from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.side_by_side import Recall, attempt_side_by_side
-from vpsmon.stack.containers import Container, read_containers
+from vpsmon.stack.containers import Container, prepare_containers, read_containers
+from vpsmon.stack.known_containers import update
 
 if TYPE_CHECKING:
     from vpsmon.stack.n8n_api import Workflow
@@ -30,6 +31,10 @@ def is_of_kernel(check: Check) -> bool:
 
 class Machine(Protocol):
     """What the engine and `prepare` of a rule may ask."""
+
+    @property
+    def has_only_known_containers(self) -> bool:
+        """Return whether `read_containers` tells of those of the last pass, and of no other."""
 
     def start_look(self) -> Host:
         """Return the host of a new look: nothing read before counts any more."""
@@ -57,12 +62,17 @@ class Machine(Protocol):
 
 
 class RealMachine:
-    """This machine."""
+    """This machine; where containers are known already, the engine is not asked for them."""
 
     def __init__(
-        self, settings: Settings, make_host: Callable[[], Host] = Host, sleep: Callable[[float], None] = time.sleep
+        self,
+        settings: Settings,
+        make_host: Callable[[], Host] = Host,
+        sleep: Callable[[float], None] = time.sleep,
+        known_containers: Sequence[Container] = (),
     ) -> None:
         self._settings = settings
+        self._known_containers = known_containers
         self._make_host = make_host
         self._host = make_host()
         self.sleep = sleep
@@ -70,7 +80,14 @@ class RealMachine:
     def start_look(self) -> Host:
         """Return the host of a new look."""
         self._host = self._make_host()
+        if self._known_containers:
+            prepare_containers(self._host, update(self._host, self._known_containers))
         return self._host
+
+    @property
+    def has_only_known_containers(self) -> bool:
+        """Return whether the engine is not asked."""
+        return bool(self._known_containers)
 
     def monotonic_seconds(self) -> float:
         """Return the time of the kernel's clock."""

@@ -95,6 +95,8 @@ class Snapshot(NamedTuple):
     containers: Sequence[Container] | None
     containers_error: str = ""
     changes: Sequence[Change] = ()
+    # As the last pass knew them: one that is not among them may be there all the same.
+    has_only_known_containers: bool = False
 
     def find(self, row: str, name: str | None = None) -> Finding | None:
         """Return the finding of a row for an object, if there is one."""

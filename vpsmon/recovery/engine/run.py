@@ -21,6 +21,7 @@ from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recove
 from vpsmon.recovery.engine.world import World
 from vpsmon.rest_of_pass import deliver
 from vpsmon.settings import Settings
+from vpsmon.stack.containers import Container
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.spare import SparedState
 
@@ -49,18 +50,23 @@ def recover(
     restores: bool = False,
     make_host: Callable[[], Host] = Host,
     sleep: Callable[[float], None] = time.sleep,
+    known_containers: Sequence[Container] = (),
 ) -> Result:
-    """Run the rules once, or undo all changes. Raises StateError."""
+    """Run the rules once, or undo all changes. Raises StateError.
+
+    Where containers are known already, the engine is asked for nothing but to act, and not waited for.
+    """
     context = PassContext(make_host(), config, SparedState(config.state_directory))
     settings = config.settings
-    machine = RealMachine(settings, make_host, sleep)
+    machine = RealMachine(settings, make_host, sleep, known_containers)
+    effectors = RealEffectors(settings, make_host, known_containers)
     if is_dry:
         return run_rules(settings, rules, machine, DryEffectors(), DryStore(context.state), restores)
     with hold_recovery_lock(context.state) as is_only_one:
         if not is_only_one:
             # One that only looks loses nothing; somebody who wants something undone must know that it was not.
             return Result([], [], is_complete=not restores, is_other_running=True)
-        result = run_rules(settings, rules, machine, RealEffectors(settings, make_host), RealStore(context), restores)
+        result = run_rules(settings, rules, machine, effectors, RealStore(context), restores)
     deliver(context)
     return result
 

@@ -78,6 +78,8 @@ class StepTaker:
         if result.is_refused:
             self._write_refusal(rule, incident, step, record, changes, result.error)
             return
+        if result.how:
+            step = step._replace(note="; ".join(part for part in (result.how, step.note) if part))
         outcome = self._verify(rule, incident, step, changes, result.error)
         if outcome == "failing" and not step.verify_seconds:
             self._book.expire_changes([change.id for change in changes])
@@ -108,8 +110,7 @@ class StepTaker:
 
     def _perform(self, action: Action) -> _Result:
         try:
-            self._effectors.perform(action)
-            return _Result()
+            return _Result(how=self._effectors.perform(action).text)
         except Refused as refusal:
             return _Result(str(refusal), is_refused=True)
         except ReadError as error:
@@ -193,6 +194,8 @@ class _Result(NamedTuple):
 
     error: str = ""
     is_refused: bool = False
+    # How it was done, where that is not the usual way.
+    how: str = ""
 
 
 def _weigh_success(step: Step, incident: Incident) -> tuple[Literal["critical", "info"], str | None]:

@@ -59,6 +59,8 @@ class Undoer:
             return False
         container = snapshot.find_container(change.undo.target)
         why = ""
+        if container is None and snapshot.has_only_known_containers:
+            return False
         if container is None:
             why = "it was removed or made anew, so there is nothing to undo"
         elif change.undo.verb == "start_container" and container.status in ("running", "restarting", "paused"):

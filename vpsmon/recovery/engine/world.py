@@ -59,7 +59,17 @@ class World:
         containers, error = self._read_containers()
         readings = {_name(each.check): each.reading for each in attempts}
         seconds = seconds_at(host.monotonic_seconds())
-        return Snapshot(seconds, host.wall_seconds(), findings, readings, memories, containers, error, tuple(changes))
+        return Snapshot(
+            seconds,
+            host.wall_seconds(),
+            findings,
+            readings,
+            memories,
+            containers,
+            error,
+            tuple(changes),
+            self._machine.has_only_known_containers,
+        )
 
     def _read_containers(self) -> tuple[list[Container] | None, str]:
         try:

@@ -1,0 +1,239 @@
+"""A machine that thrashes and an engine that is silent: what can be spared is ended by the signals of the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.docker import DockerEngine, run_container
+from tests.kit.host import FakeMachine
+from tests.kit.kernel import wait_until
+from tests.kit.recovery import QUICK, SLEEP, done, status, thrashing_bench
+from tests.kit.telegram import FakeTelegram
+from vpsmon.effectors import Gone, RealEffectors, Refused
+from vpsmon.findings import ReadError
+from vpsmon.host import Host
+from vpsmon.recovery.engine.model import Action
+from vpsmon.settings import DEFAULTS
+from vpsmon.stack.container_process import end_first_process
+from vpsmon.stack.containers import Container, read_containers
+from vpsmon.stack.known_containers import from_memory, to_memory, update
+
+pytestmark = pytest.mark.usefixtures("docker_host")
+# Says in its exit status by which signal it was told to end.
+POLITE = ["sh", "-c", "trap 'exit 40' TERM; trap 'exit 41' INT; while true; do sleep 0.05; done"]
+DEAF = ["sh", "-c", "trap '' TERM INT; while true; do sleep 0.05; done"]
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpsmon.effectors._SOON_SECONDS", 0.5)
+    monkeypatch.setattr("vpsmon.effectors._DOCKER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("vpsmon.recovery.swap_thrashing._VERIFY_SECONDS", 1.0)
+
+
+@contextmanager
+def silenced(engine: DockerEngine) -> Iterator[None]:
+    """The engine takes connections, and answers nothing."""
+    dockerd = int((engine.folder / "dockerd.pid").read_text())
+    os.kill(dockerd, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(dockerd, signal.SIGCONT)
+
+
+def recall() -> list[Container]:
+    """What a pass would have remembered of the containers of now."""
+    return from_memory(to_memory(read_containers(Host(), DEFAULTS)))
+
+
+def find(name: str) -> Container:
+    return next(each for each in recall() if each.name == name)
+
+
+def stop(container: Container, grace_seconds: int = 1, **settings: Any) -> str:
+    """Have a known container stopped; return how it was done."""
+    effectors = RealEffectors(DEFAULTS._replace(**settings), known_containers=[container])
+    details = {"default_grace_seconds": grace_seconds}
+    return effectors.perform(Action("stop_container", container.id, container.name, details)).text
+
+
+def exit_code(container: Any) -> int:
+    """How the engine says that it ended."""
+    wait_until(lambda: status(container) == "exited", 10, "the engine knows that it has ended")
+    return int(container.attrs["State"]["ExitCode"])
+
+
+def test_thrashing_ends_what_can_be_spared_although_the_engine_is_silent(
+    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, telegram: FakeTelegram
+) -> None:
+    bench, thrash = thrashing_bench(engine, tmp_path, machine, {"leaky"}, telegram)
+    with run_container(engine, "leaky", SLEEP, **QUICK) as leaky, run_container(engine, "n8n", SLEEP, **QUICK) as n8n:
+        thrash.update()
+        bench.known = recall()
+        pid = find("leaky").pid
+        bench.on_look = lambda: thrash.write(Path(f"/proc/{pid}").exists())
+        with silenced(engine):
+            (outcome,) = done(bench.run("swap"))
+        assert outcome[0] == "stop the container leaky"
+        assert outcome[1].startswith("it helped; by signals, since Docker did not answer; leaky"), outcome
+        assert "Stopped the container leaky: it helped; by signals, since Docker did not answer" in bench.last_message()
+        assert exit_code(leaky) == 128 + signal.SIGKILL
+        assert status(n8n) == "running"
+        bench.known = ()
+        bench.on_look = thrash.update
+        bench.run("swap")
+        bench.offset += 601
+        assert done(bench.run("swap")) == [("start the container leaky", "done")]
+        assert status(leaky) == "running"
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "expected"),
+    [
+        (POLITE, {}, 40),
+        (POLITE, {"stop_signal": "SIGINT"}, 41),
+        (POLITE, {"stop_signal": "2"}, 41),
+        (DEAF, {}, 128 + signal.SIGKILL),
+    ],
+)
+def test_it_is_ended_by_its_own_signal_and_killed_only_where_it_does_not_end(
+    engine: DockerEngine, command: list[str], options: dict[str, Any], expected: int
+) -> None:
+    with run_container(engine, "leaky", command, **options) as leaky:
+        time.sleep(0.3)  # its traps are set
+        known = find("leaky")
+        with silenced(engine):
+            assert stop(known) == "by signals, since Docker did not answer"
+        assert exit_code(leaky) == expected
+
+
+def test_a_policy_does_not_start_it_again(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpsmon.effectors._DOCKER_TIMEOUT_SECONDS", 20.0)
+    with run_container(engine, "leaky", SLEEP, restart_policy={"Name": "always"}, **QUICK) as leaky:
+        known = find("leaky")
+
+        def wake(*arguments: Any) -> None:
+            end_first_process(*arguments)
+            os.kill(int((engine.folder / "dockerd.pid").read_text()), signal.SIGCONT)
+            wait_until(
+                lambda: status(leaky) == "running" and find("leaky").pid != known.pid, 10, "it was started again"
+            )
+
+        monkeypatch.setattr("vpsmon.effectors.end_first_process", wake)
+        with silenced(engine):
+            stop(known)
+        assert status(leaky) == "exited"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "why"),
+    [
+        ({"labels": {"vpsmon.essential": "true"}}, {}, "is essential"),
+        ({"labels": {"com.docker.compose.service": "db"}}, {"ESSENTIAL_CONTAINERS": ["db"]}, "is essential"),
+        ({"labels": {"vpsmon.recover": "false"}}, {}, "vpsmon.recover=false"),
+        ({"auto_remove": True}, {}, "for one task"),
+    ],
+)
+def test_what_is_never_stopped_is_not_ended_without_the_engine_either(
+    engine: DockerEngine, options: dict[str, Any], settings: dict[str, Any], why: str
+) -> None:
+    with run_container(engine, "kept", SLEEP, **QUICK, **options) as kept:
+        known = find("kept")
+        with silenced(engine), pytest.raises(Refused, match=why):
+            stop(known, **settings)
+        assert status(kept) == "running"
+
+
+def test_one_that_was_restarted_since_is_found_by_the_kernel(engine: DockerEngine) -> None:
+    with run_container(engine, "leaky", SLEEP, **QUICK) as leaky:
+        known = find("leaky")
+        leaky.exec_run(["sleep", "600"], detach=True)
+        leaky.restart(timeout=0)
+        leaky.exec_run(["sleep", "600"], detach=True)
+        (updated,) = update(Host(), [known])
+        assert updated.pid == find("leaky").pid != known.pid
+        with silenced(engine):
+            stop(known)
+        assert exit_code(leaky) == 128 + signal.SIGKILL
+
+
+def test_one_that_has_ended_since_is_not_looked_for_elsewhere(engine: DockerEngine) -> None:
+    """Its number may be another's process by now."""
+    with (
+        run_container(engine, "leaky", SLEEP, **QUICK) as leaky,
+        run_container(engine, "other", SLEEP, **QUICK) as other,
+    ):
+        known = find("leaky")._replace(pid=find("other").pid)
+        leaky.stop()
+        assert [each.status for each in update(Host(), [known])] == ["exited"]
+        with silenced(engine), pytest.raises(Gone):
+            stop(known)
+        with pytest.raises(ReadError, match="no longer one of this container"):
+            end_first_process(Host(), known, 1)
+        assert status(other) == "running"
+
+
+def as_nobody(act: Callable[[], None]) -> str:
+    """Return the ReadError that something raises for a user without rights, in a process of its own."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            act()
+        except ReadError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading) as pipe:
+        return pipe.read()
+
+
+def test_who_may_not_end_it_says_so_and_leaves_it_to_the_engine(
+    engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_container(engine, "leaky", SLEEP, **QUICK) as leaky:
+        known = find("leaky")
+        text = as_nobody(lambda: end_first_process(Host(), known, 1))
+        assert text == f"its process {known.pid} may not be ended: Operation not permitted"
+
+        def refuse(*arguments: Any) -> None:
+            os.kill(int((engine.folder / "dockerd.pid").read_text()), signal.SIGCONT)
+            raise ReadError(text)
+
+        monkeypatch.setattr("vpsmon.effectors.end_first_process", refuse)
+        with silenced(engine):
+            assert stop(known) == ""
+        assert "leaky cannot be ended without it: its process" in capsys.readouterr().err
+        assert status(leaky) == "exited"
+
+
+def test_nothing_secret_is_remembered(engine: DockerEngine) -> None:
+    labels = {"vpsmon.essential": "false", "traefik.http.middlewares.auth.basicauth.users": "admin:topsecret"}
+    with run_container(
+        engine,
+        "leaky",
+        ["sh", "-c", "sleep 600; echo topsecret"],
+        environment={"A": "topsecret"},
+        labels=labels,
+        **QUICK,
+    ):
+        (record,) = [each for each in to_memory(read_containers(Host(), DEFAULTS)) if each["name"] == "leaky"]
+        assert record["labels"] == {"vpsmon.essential": "false"}
+        assert "topsecret" not in str(record)
+
+
+@pytest.mark.parametrize("records", [None, 5, "x", [5, None, {}, {"id": 5}], {"id": "x"}])
+def test_what_has_another_form_is_left_out(records: object) -> None:
+    assert from_memory(records) == []
