@@ -32,7 +32,15 @@ PROSE = FENCED.sub("", MANUAL)
 EXIT_STATUSES = re.compile(r"(?:^|[;:]) ?(\d) ")
 CHECKS = [*load_checks("kernel"), *load_checks("stack")]
 # Of other programs.
-NOT_OURS = {"DOCKER_HOST", "VPSMON_CONFIG", "NO_COLOR", "CAP_SYSLOG", "QUEUE_BULL_PREFIX", "DB_POSTGRESDB_POOL_SIZE"}
+NOT_OURS = {
+    "DOCKER_HOST",
+    "VPSMON_CONFIG",
+    "NO_COLOR",
+    "CAP_SYSLOG",
+    "CAP_KILL",
+    "QUEUE_BULL_PREFIX",
+    "DB_POSTGRESDB_POOL_SIZE",
+}
 # What Docker and Telegram say.
 OF_OTHERS = ("driver failed programming external connectivity on endpoint", "bot was blocked by the user")
 MARKS = ("🔴", "🟠", "🔵", "✅")

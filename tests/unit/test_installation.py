@@ -22,7 +22,7 @@ from vpsmon.installation.files import (
 )
 from vpsmon.installation.install import require_own_folder
 from vpsmon.installation.paths import find_fault
-from vpsmon.installation.places import InstallError, Places
+from vpsmon.installation.places import InstallError, Places, follow_config
 from vpsmon.installation.settings_file import make_settings_file, write_keys
 from vpsmon.installation.units import is_started, name_of, render, render_units
 
@@ -45,6 +45,25 @@ def test_every_unit_is_filled_marked_and_a_name_with_a_space_is_quoted() -> None
             assert "/opt/vps mon" not in line or '"/opt/vps mon' in line or line.startswith("#"), line
     assert not is_started(next(unit for unit in units if unit.path.endswith("vps-auto-recovery.service")))
     assert is_started(next(unit for unit in units if unit.path.endswith("vps-monitor.service")))
+
+
+@pytest.mark.parametrize(
+    ("disk_paths", "line"),
+    [("/", "ProtectHome=yes"), ("/,/home", "ProtectHome=read-only"), ("/root/data", "ProtectHome=read-only")],
+)
+def test_homes_are_hidden_where_no_disk_in_them_is_watched(tmp_path: Path, disk_paths: str, line: str) -> None:
+    config = tmp_path / "monitor.conf"
+    config.write_text(f'DISK_PATHS="{disk_paths}"\nSTATE_DIR="/opt/state"\n')
+    config.chmod(0o600)
+    units = render_units(follow_config(PLACES._replace(config=str(config)), {}), 252)
+    lines = [each for unit in units for each in unit.text.splitlines() if each.startswith("ProtectHome=")]
+    assert len(lines) == 5 and set(lines) == {line}
+
+
+def test_homes_are_not_hidden_from_a_program_that_lies_in_one() -> None:
+    texts = [unit.text for unit in render_units(PLACES._replace(needs_homes=True), 252)]
+    assert any("ProtectHome=read-only" in text for text in texts)
+    assert not any("ProtectHome=yes" in text for text in texts)
 
 
 def test_a_state_directory_of_others_is_not_taken_over(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.kit.host import FakeMachine
@@ -201,6 +203,16 @@ def test_a_kernel_that_does_not_count_refaults_is_named(machine: FakeMachine) ->
     machine.write({"vmstat": "pswpin 1\npswpout 1\n"})
     with pytest.raises(NotApplicable, match=r"3\.15"):
         refaults.read(machine.host(), DEFAULTS, None)
+
+
+def test_a_disk_path_that_a_sandbox_hides_is_not_measured_as_another_disk(tmp_path: Path, machine: FakeMachine) -> None:
+    """ProtectHome=yes of systemd puts a folder without any permission there."""
+    tmp_path.chmod(0)
+    (finding,) = disk.judge(
+        disk.read(machine.host(), DEFAULTS._replace(DISK_PATHS=(str(tmp_path),)), None), DEFAULTS, None
+    )
+    assert (finding.status, finding.value) == ("unknown", None)
+    assert "it is hidden from this service" in (finding.reason or "") and "vpsmon install" in (finding.reason or "")
 
 
 def test_a_disk_path_that_does_not_exist_hides_no_other(machine: FakeMachine) -> None:

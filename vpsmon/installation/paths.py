@@ -6,14 +6,14 @@ import re
 
 # Quotes, backslashes and line ends would need another escape in each setting of a unit; % and $ are expanded there.
 _UNFIT = re.compile(r"""["'\\%$\x00-\x1f\x7f]""")
-_HOMES = ("/root", "/home", "/run/user")
+HOMES = ("/root", "/home", "/run/user")
 
 
 def find_fault(path: str, is_written: bool = True) -> str | None:
     """Return why the services could not use this path, for writing or only for reading; None where they can."""
     if _UNFIT.search(path):
         return f"{path!r} holds a character that no unit can name: use a path of letters and spaces"
-    if is_written and is_below(path, _HOMES):
+    if is_written and is_below(path, HOMES):
         return f"{path} is in a home, where the services may not write: use one below /opt, /etc or /srv"
     return None
 

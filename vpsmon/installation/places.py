@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vpsmon.config import find_prefix, load_config
-from vpsmon.installation.paths import find_fault
+from vpsmon.installation.paths import HOMES, find_fault, is_below
 from vpsmon.settings import DEFAULTS
 
 USER = "vpsmon"
@@ -36,6 +36,8 @@ class Places(NamedTuple):
     state: str
     # ADDRESS:PORT of the metrics.
     listen: str
+    # The services need something that lies in a home: their own program, or a disk that they watch.
+    needs_homes: bool = False
 
     @property
     def template_values(self) -> dict[str, str]:
@@ -47,6 +49,7 @@ class Places(NamedTuple):
             "STATE": self.state,
             "USER": USER,
             "LISTEN": self.listen,
+            "PROTECT_HOME": "read-only" if self.needs_homes else "yes",
         }
 
 
@@ -55,7 +58,9 @@ def find_places(config_option: str | None) -> Places:
     prefix = find_prefix()
     config = os.path.abspath(config_option or os.environ.get("VPSMON_CONFIG") or os.path.join(prefix, "monitor.conf"))
     state = os.path.join(os.path.dirname(config), ".alerts")
-    return Places(prefix, _find_executable(prefix), config, state, DEFAULTS.METRICS_LISTEN)
+    executable = _find_executable(prefix)
+    needs_homes = any(is_below(path, HOMES) for path in (*_list_program_paths(executable), __file__))
+    return Places(prefix, executable, config, state, DEFAULTS.METRICS_LISTEN, needs_homes)
 
 
 def follow_config(places: Places, environment: Mapping[str, str]) -> Places:
@@ -66,7 +71,8 @@ def follow_config(places: Places, environment: Mapping[str, str]) -> Places:
     is_there = os.path.lexists(places.config)
     config = load_config(places.config if is_there else os.devnull, environment)
     state = config.state_directory if is_there or config.settings.STATE_DIR else places.state
-    return places._replace(state=state, listen=config.settings.METRICS_LISTEN)
+    needs_homes = places.needs_homes or any(is_below(path, HOMES) for path in config.settings.DISK_PATHS)
+    return places._replace(state=state, listen=config.settings.METRICS_LISTEN, needs_homes=needs_homes)
 
 
 def _find_executable(prefix: str) -> str:
@@ -82,13 +88,18 @@ def require_fit(places: Places) -> None:
     for fault in faults:
         if fault:
             raise InstallError(fault)
-    for path in dict.fromkeys((places.executable, os.path.realpath(sys.executable), sys.prefix, sys.base_prefix)):
+    for path in _list_program_paths(places.executable):
         barrier = _find_barrier(path)
         if barrier:
             raise InstallError(
                 f"the user {USER} cannot reach {path} ({barrier} is closed to others): "
                 "install with `sudo python3 install.py` or `pipx install --global`"
             )
+
+
+def _list_program_paths(executable: str) -> list[str]:
+    """Return where the parts of the program lie."""
+    return list(dict.fromkeys((executable, os.path.realpath(sys.executable), sys.prefix, sys.base_prefix)))
 
 
 def _find_barrier(path: str) -> str | None:

@@ -10,7 +10,7 @@ from vpsmon.installation.files import MARK, OwnFile
 from vpsmon.installation.places import UNIT_FOLDER, Places
 
 _ENDINGS = (".service", ".timer", ".path", ".socket", ".slice")
-_PLACEHOLDER = re.compile(r"@([A-Z]+)@")
+_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 _SINCE = re.compile(r"#:since (\d+)\n(.*\n)")
 _HEAD = f"# {MARK}, which will write it again. To change something: systemctl edit %s\n"
 

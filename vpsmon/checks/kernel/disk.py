@@ -47,7 +47,8 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 
 def _explain_error(path: str, error: str) -> Finding:
-    reason = f"{clean(path)}: {clean(error)}; mend DISK_PATHS in monitor.conf, or mount it"
+    remedy = "mend DISK_PATHS in monitor.conf, mount it, or have the services see it with `sudo vpsmon install`"
+    reason = f"{clean(path)}: {clean(error)}; {remedy}"
     return Finding("disk_usage", clean(path), "unknown", None, "percent", "cannot be read", reason)
 
 
