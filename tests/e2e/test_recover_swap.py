@@ -260,8 +260,8 @@ def test_a_container_that_vanished_or_was_made_anew_is_forgotten(
 def test_a_docker_that_hangs_while_stopping_is_told_and_the_stop_is_undone_later(
     tmp_path: Path, machine: FakeMachine, quick_looks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpsmon.effectors._DOCKER_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr("vpsmon.effectors._DEFAULT_GRACE_SECONDS", 1)
+    monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.effectors.containers._DEFAULT_GRACE_SECONDS", 1)
     with docker_engine() as hung:
         import_busybox_image(hung)
         monkeypatch.setenv("DOCKER_HOST", hung.url)

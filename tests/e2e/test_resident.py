@@ -10,14 +10,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.kit import telegram as bot_api
 from tests.kit.command import ConfigValue, Workdir, clean_environment, started_vpsmon, vpsmon_path
+from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory, memory_pressure, wait_until
+from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.telegram import FakeTelegram
 
 SHORT: dict[str, ConfigValue] = {
@@ -233,6 +235,43 @@ def test_an_oom_kill_is_told_at_once_with_its_victim(workdir: Workdir) -> None:
         await_pass(workdir)
         process_id = kill_by_out_of_memory("greedy")
         wait_until(lambda: f"greedy (pid {process_id}" in read_if_there(history), PATIENCE_SECONDS, "an alert")
+
+
+def known_names(workdir: Workdir) -> set[str]:
+    """The containers that recovery would go by, were the engine silent now."""
+    state = json.loads(read_if_there(workdir.path / ".alerts/pass_state.json") or "{}")
+    memory = state.get("with_alerts", {}).get("vpsmon.checks.stack.container_memory", {}).get("memory", {})
+    return {each["name"] for each in memory.get("known", ())}
+
+
+@pytest.mark.usefixtures("docker_host")
+def test_a_container_is_known_as_soon_as_it_was_started(workdir: Workdir, engine: DockerEngine) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(resident(workdir, "--interval", "3600", DOCKER_HOST=engine.url))
+        stack.enter_context(run_container(engine, "before", SLEEP, **QUICK))
+        wait_until(lambda: "before" in known_names(workdir), PATIENCE_SECONDS, "it is known")
+        stack.enter_context(run_container(engine, "later", SLEEP, **QUICK))
+        wait_until(lambda: "later" in known_names(workdir), PATIENCE_SECONDS, "another one is known")
+
+
+def test_an_engine_that_starts_anew_is_listened_to_again(workdir: Workdir, tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    with resident(workdir, "--interval", "0.5", DOCKER_HOST=f"unix://{path}"):
+        await_pass(workdir)
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+                server.listen()
+                server.settimeout(PATIENCE_SECONDS)
+                wait_until(lambda: "GET /events?" in first_words(server), PATIENCE_SECONDS, "it listens")
+            path.unlink()
+
+
+def first_words(server: socket.socket) -> str:
+    """What the next client of a server says first."""
+    client, _ = server.accept()
+    with client:
+        return client.recv(4096).decode()
 
 
 def read_if_there(path: Path) -> str:

@@ -15,7 +15,7 @@ from vpsmon.attempts import Attempt
 from vpsmon.checks._shortage import Shortage
 from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
-from vpsmon.effectors import Done, Gone, Refused
+from vpsmon.effectors.outcome import Done, Gone, Refused
 from vpsmon.findings import ReadError
 from vpsmon.recovery import load_rules
 from vpsmon.recovery.engine.model import Action

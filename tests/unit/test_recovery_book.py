@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vpsmon.effectors import RealEffectors, Refused
+from vpsmon.effectors import RealEffectors
+from vpsmon.effectors.outcome import Refused
 from vpsmon.recovery import load_rules
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.model import Action, Change, Incident

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kit.simulation import LIMIT, SETTINGS, Simulation
-from vpsmon.effectors import Gone, Refused
+from vpsmon.effectors.outcome import Gone, Refused
 from vpsmon.recovery import container_unhealthy
 from vpsmon.recovery.engine.model import Snapshot
 from vpsmon.recovery.engine.run import run_rules

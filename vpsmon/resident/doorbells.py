@@ -1,13 +1,17 @@
-"""What wakes the resident monitor between two passes: the kernel's pressure trigger, and OOM kills in the kernel log.
+"""What wakes the resident monitor between two passes: the kernel's pressure trigger, OOM kills in the kernel log, and a
+container that is started.
 
 A bell only says that it is worth looking now; what happened is read by the checks. Where the kernel does not give one,
 the interval remains.
 
-Formats: Documentation/accounting/psi.rst ("Monitoring for pressure thresholds"); Documentation/ABI/testing/dev-kmsg.
+Formats: Documentation/accounting/psi.rst ("Monitoring for pressure thresholds"); Documentation/ABI/testing/dev-kmsg;
+`GET /events` of the Docker Engine API.
 """
 
 from __future__ import annotations
 
+# What `socket` adds to it is half a megabyte of enumerations, for as long as the monitor lives.
+import _socket as socket
 import contextlib
 import errno
 import os
@@ -22,6 +26,14 @@ _OOM_WORDS = b"Killed process"
 # Some machines log every refused packet: they wake the watcher five times a second, and no more.
 _PAUSE_SECONDS = 0.2
 _MOST_RECORDS = 5000
+# {"type":["container"],"event":["start"]}
+_WATCH_STARTS = (
+    b"GET /events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D HTTP/1.1\r\n"
+    b"Host: docker\r\n\r\n"
+)
+# A container that loops is started again and again, and `docker compose up` starts many.
+_PAUSE_AFTER_START_SECONDS = 5.0
+_MOST_EVENT_BYTES = 65_536
 
 
 class PressureBell:
@@ -83,7 +95,47 @@ class KernelLogBell:
         return is_kill
 
 
-Bell = PressureBell | KernelLogBell
+class EngineBell:
+    """Rings when a container was started: on a machine that thrashes the engine may be silent before the next pass."""
+
+    poll_mask = select.POLLIN
+    is_deaf_until = 0.0
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError where no engine takes connections there."""
+        kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._connection = socket.socket(socket.AF_UNIX, kind)
+        try:
+            self._connection.connect(path)
+            self._connection.send(_WATCH_STARTS)
+        except OSError:
+            self._connection.close()
+            raise
+        self.descriptor = self._connection.fileno()
+        self._has_answered = False
+        self.is_broken = False
+
+    def has_rung(self, now: float) -> bool:
+        """Read what is new and return whether it tells of a start; `is_broken` says that no more will come."""
+        try:
+            data = self._connection.recv(_MOST_EVENT_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.is_broken = True
+            self._connection.close()
+            return False
+        # First comes the head of the answer.
+        is_event = self._has_answered
+        self._has_answered = True
+        if is_event:
+            self.is_deaf_until = now + _PAUSE_AFTER_START_SECONDS
+        return is_event
+
+
+Bell = PressureBell | KernelLogBell | EngineBell
 
 
 def explain_silence(error: OSError, what: str) -> str:

@@ -110,6 +110,28 @@ def reload_config(option: str | None, descriptor: int) -> int:
     return 0
 
 
+def note_containers(config: Config) -> int:
+    """Remember the containers of this moment like a pass, and nothing else; return the exit status."""
+    from vpsmon.checks.stack import container_memory
+    from vpsmon.findings import NotApplicable, ReadError
+    from vpsmon.host import Host
+    from vpsmon.passes import PassContext
+    from vpsmon.storage.spare import SparedState
+    from vpsmon.storage.state import StateError
+
+    context = PassContext(Host(), config, SparedState(config.state_directory))
+    check = cast("Check", container_memory)
+    try:
+        reading = container_memory.read(context.host, config.settings, None)
+        with context.state.lock():
+            memories = context.recall_memories()
+            memories.keep(check, container_memory.remember(reading, memories.recall(check)))
+            context.state.commit({context.memories_file: memories.to_state()}, {})
+    except (NotApplicable, ReadError, StateError):
+        return 1  # the next pass says why
+    return 0
+
+
 def recover_memory(config: Config) -> int:
     """Run the one rule that helps a machine that thrashes, here and at once; return the exit status.
 

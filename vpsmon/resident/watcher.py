@@ -6,6 +6,7 @@ machine that thrashes takes seconds, and it gives all its memory back; so the wa
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -15,12 +16,20 @@ from types import FrameType
 
 from vpsmon.log import say
 from vpsmon.resident.child_process import fork, name_end
-from vpsmon.resident.doorbells import Bell, KernelLogBell, PressureBell, explain_silence
+from vpsmon.resident.doorbells import Bell, EngineBell, KernelLogBell, PressureBell, explain_silence
 from vpsmon.resident.handover import Orders, become_resident, receive_config
 from vpsmon.resident.pace import Pace
-from vpsmon.resident.pass_process import EXIT_CRITICAL, load_what_is_urgent, parse_report, reload_config, run_pass
+from vpsmon.resident.pass_process import (
+    EXIT_CRITICAL,
+    load_what_is_urgent,
+    note_containers,
+    parse_report,
+    reload_config,
+    run_pass,
+)
 from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.resident.systemd import Notifier
+from vpsmon.stack.engine_socket import find_socket
 
 # Two rings so close to each other, and memory stays short: what is needed then is loaded while that is quick.
 _IN_A_ROW_SECONDS = 10.0
@@ -86,6 +95,14 @@ class Watcher:
             except OSError as error:
                 say("info", explain_silence(error, what))
 
+    def _hang_engine_bell(self) -> None:
+        """Listen to the container engine, where one takes connections; it may come later, or start anew."""
+        path = find_socket(os.environ)
+        if path and not any(isinstance(bell, EngineBell) for bell in self._bells.values()):
+            with contextlib.suppress(OSError):
+                bell = EngineBell(path)
+                self._bells[bell.descriptor] = bell
+
     def _reload(self) -> None:
         self._is_told_to_reload = False
         self._notifier.send("RELOADING=1")
@@ -105,6 +122,8 @@ class Watcher:
         settings = self._config.settings
         is_regular = self._pace.start(time.monotonic(), self._interval_option_seconds or settings.MONITOR_INTERVAL_SEC)
         with_stack = is_regular and not self._stack_child
+        if is_regular:
+            self._hang_engine_bell()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             child_id = fork(lambda: run_pass(self._config, with_stack, write_end))
@@ -179,14 +198,29 @@ class Watcher:
         for descriptor, _ in poller.poll(pause_seconds and pause_seconds * 1000):
             if descriptor == self._report_descriptor:
                 self._take_report(descriptor)
-            elif descriptor in self._bells and self._bells[descriptor].has_rung(time.monotonic()):
-                self._hear(self._bells[descriptor])
+            elif descriptor in self._bells:
+                self._answer(self._bells[descriptor])
         self._drain_wake_bytes()
         self._reap_children()
         if watchdog_seconds:
             self._notifier.send("WATCHDOG=1")
 
-    def _hear(self, bell: Bell) -> None:
+    def _answer(self, bell: Bell) -> None:
+        has_rung = bell.has_rung(time.monotonic())
+        if isinstance(bell, EngineBell):
+            if bell.is_broken:
+                del self._bells[bell.descriptor]
+            elif has_rung:
+                self._note_containers()
+        elif has_rung:
+            self._hear(bell)
+
+    def _note_containers(self) -> None:
+        """Have the containers read, for recovery: the next pass may be too late for that."""
+        with contextlib.suppress(OSError):
+            self._children.add(fork(lambda: note_containers(self._config)))
+
+    def _hear(self, bell: PressureBell | KernelLogBell) -> None:
         """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
         self._pace.ring()
         if isinstance(bell, PressureBell):
@@ -206,6 +240,6 @@ class Watcher:
     def _drain_wake_bytes(self) -> None:
         try:
             while os.read(self._wake_read, 512):
-                pass
+                self._note_containers()
         except BlockingIOError:
             pass

@@ -18,17 +18,19 @@ _KILLED_SECONDS = 30
 def end_first_process(host: Host, container: Container, grace_seconds: int) -> None:
     """Send the container's stop signal, and SIGKILL where it has not ended in time.
 
-    All other processes of the container end with its first one (pid_namespaces(7)). Raises ReadError where it may not
-    be done, or the process is no longer the container's.
+    All other processes of the container end with its first one (pid_namespaces(7)). Nothing where it has ended. Raises
+    ReadError where it may not be done.
     """
     try:
         descriptor = os.pidfd_open(container.pid)
+    except ProcessLookupError:
+        return
     except OSError as error:
         raise ReadError(f"its process {container.pid} cannot be reached: {error.strerror}") from None
     try:
         # From here on the number cannot become another process's unnoticed.
         if not is_in_container(host, container.pid, container.id):
-            raise ReadError(f"the process {container.pid} is no longer one of this container")
+            return
         for number, seconds in ((_find_stop_signal(container), grace_seconds), (signal.SIGKILL, _KILLED_SECONDS)):
             signal.pidfd_send_signal(descriptor, number)
             if _has_ended(descriptor, seconds):

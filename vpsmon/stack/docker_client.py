@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.stack.docker_api import ApiError, Engine, UnixTransport
+from vpsmon.stack.engine_socket import list_usual_sockets
 from vpsmon.text import clean
 
 TIMEOUT_SECONDS = 4.0
@@ -45,21 +46,11 @@ def find_endpoint(
         if explicit.socket_path and not exists(explicit.socket_path):
             raise NotApplicable(f"no Docker engine at {explicit.url} ({explicit.source}): {_NO_ENGINE}")
         return explicit
-    paths = list(_list_usual_sockets(environment))
+    paths = list(list_usual_sockets(environment))
     for path in paths:
         if exists(path):
             return Endpoint(f"unix://{path}", "the usual socket")
     raise NotApplicable(f"no Docker engine on this machine (no {', no '.join(paths)}): {_NO_ENGINE}")
-
-
-def _list_usual_sockets(environment: Mapping[str, str]) -> Iterator[str]:
-    runtime = environment.get("XDG_RUNTIME_DIR", "").rstrip("/")
-    yield "/var/run/docker.sock"
-    if runtime:
-        yield f"{runtime}/docker.sock"
-    yield "/run/podman/podman.sock"
-    if runtime:
-        yield f"{runtime}/podman/podman.sock"
 
 
 def _find_explicit(environment: Mapping[str, str]) -> Endpoint | None:

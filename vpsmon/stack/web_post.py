@@ -1,6 +1,6 @@
 """Sending a POST to a service of the stack: the one way in which vpsmon changes something over HTTP.
 
-Used by effectors.py alone, through waha.py and n8n_api.py.
+Used by the effectors alone, through waha.py and n8n_api.py.
 """
 
 from __future__ import annotations

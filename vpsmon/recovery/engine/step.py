@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.effectors import Effectors, Refused
+from vpsmon.effectors import Effectors
+from vpsmon.effectors.outcome import Refused
 from vpsmon.findings import ReadError
 from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vpsmon.effectors import Done, Effectors, Gone, Refused
+from vpsmon.effectors import Effectors
+from vpsmon.effectors.outcome import Done, Gone, Refused
 from vpsmon.findings import ReadError
 from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book
