@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _COLOURS = {"ok": "32", "warning": "33", "critical": "1;31", "unknown": "35", "skipped": "2"}
 _COLOURS |= {"title": "1", "spark": "36", "aside": "2"}
+# On a terminal that leaves less than this, lines run over its edge.
+_NARROWEST = 30
 _LARGE_UNITS = {"bytes": (1024 * 1024, "MB")}
 
 
@@ -71,9 +73,23 @@ def format_results(results: Sequence[Result], with_colour: bool) -> str:
     width = max(len(result.name) for result in results)
     colours = {"OK": "ok", "SKIP": "skipped", "FAIL": "critical"}
     return "\n".join(
-        f"{paint(f'{each.verdict:<4}', colours[each.verdict], with_colour)}  {each.name:<{width}}  {each.text}"
+        f"{paint(f'{each.verdict:<4}', colours[each.verdict], with_colour)}  {each.name:<{width}}  "
+        + break_lines(each.text, width + 8)
         for each in results
     )
+
+
+def break_lines(text: str, indent: int) -> str:
+    """Return a text that stands this far to the right; on a terminal its lines end before the edge, between words."""
+    if not sys.stdout.isatty():
+        return text.replace("\n", "\n" + " " * indent)
+    import shutil
+    import textwrap
+
+    width = max(_NARROWEST, shutil.get_terminal_size().columns - indent)
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    lines = [part for line in text.split("\n") for part in wrapper.wrap(line) or [""]]
+    return ("\n" + " " * indent).join(lines)
 
 
 def wants_colour() -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+
+import pytest
 
 from tests.kit import telegram as bot_api
-from tests.kit.command import ConfigValue, Workdir
+from tests.kit.command import ConfigValue, Workdir, run_command, vpsmon_path
 from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.telegram import FakeTelegram
@@ -52,6 +55,26 @@ def test_selftest_calls_the_bot_and_sends_only_when_asked(workdir: Workdir, tele
     assert telegram.messages == []
     assert "sent; look into the chat" in workdir.run("selftest", "--send", env=NO_DOCKER).stdout
     assert "self-test: messages arrive" in telegram.messages[0].text
+
+
+def on_a_terminal(workdir: Workdir, command: str, columns: int) -> list[str]:
+    """The lines that a command shows on a terminal of that width."""
+    shown = f"stty cols {columns}; {shlex.quote(str(vpsmon_path()))} {command}"
+    environment = {**NO_DOCKER, "NO_COLOR": "1"}
+    return run_command(["script", "-qec", shown, "/dev/null"], env=environment, cwd=workdir.path).stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", ["status", "selftest"])
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_terminal_shows_no_line_beyond_its_edge_and_no_text_in_the_column_of_titles(
+    workdir: Workdir, command: str, columns: int
+) -> None:
+    lines = on_a_terminal(workdir, command, columns)
+    assert len(lines) > 10
+    below = [line for line in lines if line.startswith("       ")]
+    assert below and len({len(line) - len(line.lstrip()) for line in below}) == 1
+    # A path is never broken; the one of a test may be longer than a line.
+    assert all(len(line) <= columns for line in lines if str(workdir.path) not in line), lines
 
 
 def test_selftest_fails_and_says_how_to_mend_it(workdir: Workdir, telegram: FakeTelegram) -> None:

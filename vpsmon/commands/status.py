@@ -17,7 +17,7 @@ from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
 from vpsmon.installation.overview import describe_units, read_units
 from vpsmon.log import say
-from vpsmon.output import print_text
+from vpsmon.output import break_lines, print_text
 from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
 from vpsmon.probes import SERVICES, run_probe
 from vpsmon.storage.content import WRONG_FORM
@@ -68,8 +68,7 @@ def describe(host: Host, config: Config) -> Screen:
     for notice in state.notices:
         say("warning", notice)
     width = max(len(title) for title, _ in lines)
-    below = "\n" + " " * (width + 2)
-    rows = [f"{title:<{width}}  " + text.replace("\n", below) for title, text in lines]
+    rows = [f"{title:<{width}}  " + break_lines(text, width + 2) for title, text in lines]
     return Screen("\n".join(rows), is_running)
 
 
