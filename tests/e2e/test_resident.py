@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import re
 import signal
@@ -21,6 +22,10 @@ from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory, memory_pressure, wait_until
 from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.telegram import FakeTelegram
+from vpsmon.config import Config
+from vpsmon.resident.handover import Orders
+from vpsmon.resident.watcher import Watcher
+from vpsmon.settings import DEFAULTS
 
 SHORT: dict[str, ConfigValue] = {
     "DISK_WARNING_PCT": 100,
@@ -95,6 +100,31 @@ def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Wor
         for _ in range(3):
             await_another_pass(workdir, last_pass_seconds(workdir))
         assert len(telegram.requests) == 1
+
+
+def test_passes_that_do_not_end_are_no_more_than_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that thrashes each takes half a minute and 8 MB; the kernel rings every two seconds."""
+
+    def report_and_hang(config: Config, with_stack: bool, descriptor: int) -> int:
+        os.write(descriptor, marshal.dumps(("ok", ())))
+        os.close(descriptor)
+        time.sleep(60)
+        return 0
+
+    monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_and_hang)
+    orders = Orders(None, 0.05, Config(DEFAULTS, None, str(tmp_path)))
+    watcher_id = os.fork()
+    if watcher_id == 0:
+        os._exit(Watcher(orders).run())
+    try:
+        wait_until(lambda: len(children_of(watcher_id)) == 3, PATIENCE_SECONDS, "three passes")
+        time.sleep(1)
+        assert len(children_of(watcher_id)) == 3
+        os.kill(int(children_of(watcher_id)[0]), signal.SIGKILL)
+        wait_until(lambda: len(children_of(watcher_id)) == 3, PATIENCE_SECONDS, "another one")
+    finally:
+        os.kill(watcher_id, signal.SIGTERM)
+        os.waitpid(watcher_id, 0)
 
 
 def test_a_hangup_reads_the_configuration_again(workdir: Workdir) -> None:

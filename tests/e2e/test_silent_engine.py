@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import pytest
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
-from tests.kit.recovery import QUICK, SLEEP, done, status, thrashing_bench
+from tests.kit.recovery import QUICK, SLEEP, Thrash, done, status, thrashing_bench
 from tests.kit.telegram import FakeTelegram
+from vpsmon.config import Config
 from vpsmon.effectors import RealEffectors
 from vpsmon.effectors.outcome import Gone, Refused
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
 from vpsmon.recovery.engine.model import Action
+from vpsmon.resident.pass_process import note_containers, recover_memory
 from vpsmon.settings import DEFAULTS
 from vpsmon.stack.container_process import end_first_process
 from vpsmon.stack.containers import Container, read_containers
@@ -68,6 +70,23 @@ def stop(container: Container, grace_seconds: int = 1, **settings: Any) -> str:
     return effectors.perform(Action("stop_container", container.id, container.name, details)).text
 
 
+def find_first_process(container: Any) -> int:
+    container.reload()
+    return int(container.attrs["State"]["Pid"])
+
+
+def thrash_while_running(monkeypatch: pytest.MonkeyPatch, thrash: Thrash, pid: int) -> None:
+    """The machine of every look from now on is one that thrashes as long as this process is there."""
+    (thrash.machine.root / str(pid)).symlink_to(f"/proc/{pid}")
+    (thrash.machine.root / "self/mountinfo").write_text(Path("/proc/self/mountinfo").read_text())
+
+    def make_host(patience: float = 1.0) -> Host:
+        thrash.write(Path(f"/proc/{pid}").exists())
+        return Host(str(thrash.machine.root), patience=patience)
+
+    monkeypatch.setattr("vpsmon.host.Host", make_host)
+
+
 def exit_code(container: Any) -> int:
     """How the engine says that it ended."""
     wait_until(lambda: status(container) == "exited", 10, "the engine knows that it has ended")
@@ -75,7 +94,11 @@ def exit_code(container: Any) -> int:
 
 
 def test_thrashing_ends_what_can_be_spared_although_the_engine_is_silent(
-    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, telegram: FakeTelegram
+    engine: DockerEngine,
+    tmp_path: Path,
+    machine: FakeMachine,
+    telegram: FakeTelegram,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench, thrash = thrashing_bench(engine, tmp_path, machine, {"leaky"}, telegram)
     with run_container(engine, "leaky", SLEEP, **QUICK) as leaky, run_container(engine, "n8n", SLEEP, **QUICK) as n8n:
@@ -90,6 +113,7 @@ def test_thrashing_ends_what_can_be_spared_although_the_engine_is_silent(
         assert "Stopped the container leaky: it helped; by signals, since Docker did not answer" in bench.last_message()
         assert exit_code(leaky) == 128 + signal.SIGKILL
         assert status(n8n) == "running"
+        monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 20.0)
         bench.known = ()
         bench.on_look = thrash.update
         bench.run("swap")
@@ -235,6 +259,28 @@ def test_an_engine_that_did_late_what_it_was_asked_for_is_no_refusal(
         monkeypatch.setattr("vpsmon.effectors.containers.end_first_process", find_it_ended)
         with silenced(engine):
             assert stop(known) == "by signals, since Docker did not answer"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_monitor_recalls_what_its_last_pass_saw(
+    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """Where nothing that it knows can be spared, there may be something new: then the engine is asked after all."""
+    config = Config(DEFAULTS, None, str(tmp_path / ".alerts"))
+    _, thrash = thrashing_bench(engine, tmp_path, machine, {"leaky"})
+    with ExitStack() as stack:
+        stack.enter_context(run_container(engine, "n8n", SLEEP, **QUICK))
+        if not is_known:
+            note_containers(config)
+        leaky = stack.enter_context(run_container(engine, "leaky", SLEEP, **QUICK))
+        thrash_while_running(monkeypatch, thrash, find_first_process(leaky))
+        if is_known:
+            note_containers(config)
+            stack.enter_context(silenced(engine))
+        assert recover_memory(config) == 0
+    log = (tmp_path / ".alerts/recovery.log").read_text()
+    assert "stop the container leaky: it helped" in log
+    assert ("by signals, since Docker did not answer" in log) == is_known
 
 
 def test_nothing_secret_is_remembered(engine: DockerEngine) -> None:

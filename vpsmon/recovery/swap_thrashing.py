@@ -8,6 +8,8 @@ The largest container that can be spared is stopped, then it is looked again. Al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vpsmon.checks._shortage import is_memory_short
 from vpsmon.findings import Finding
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
@@ -41,7 +43,7 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
     if alarm is None:
         return []
     sizes = _measure(snapshot)
-    victims = [each for each in snapshot.containers or () if _can_be_stopped(each, snapshot, settings)]
+    victims = list_spare(snapshot.containers or (), settings)
     victims.sort(key=lambda each: (-sizes.get(each.id, 0), each.name))
     if victims:
         return [_describe(alarm, victim, sizes.get(victim.id)) for victim in victims]
@@ -74,15 +76,18 @@ def _measure(snapshot: Snapshot) -> dict[str, int]:
     return {each.id: each.usage.memory_bytes for each in measured if each.usage is not None}
 
 
-def _can_be_stopped(container: Container, snapshot: Snapshot, settings: Settings) -> bool:
-    return (
-        container.status == "running"
-        and not container.inspect_error
-        and not container.is_for_one_task
-        and not is_essential(container, settings)
-        and not is_left_alone(container)
-        and not carries_essential(container, snapshot.containers or (), settings)
-    )
+def list_spare(containers: Sequence[Container], settings: Settings) -> list[Container]:
+    """Return the running containers that may be stopped."""
+    return [
+        each
+        for each in containers
+        if each.status == "running"
+        and not each.inspect_error
+        and not each.is_for_one_task
+        and not is_essential(each, settings)
+        and not is_left_alone(each)
+        and not carries_essential(each, containers, settings)
+    ]
 
 
 def _describe(alarm: Finding, victim: Container, size_bytes: int | None) -> Incident:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from vpsmon.checks import Check
+    from vpsmon.host import Host
     from vpsmon.passes import PassContext, StageResult
     from vpsmon.recovery import Rule
     from vpsmon.settings import Config
+    from vpsmon.stack.containers import Container
 
 _URGENT_MODULES = (
     "socket",
@@ -135,29 +137,37 @@ def note_containers(config: Config) -> int:
 def recover_memory(config: Config) -> int:
     """Run the one rule that helps a machine that thrashes, here and at once; return the exit status.
 
-    A program that is started needs seconds then; the rule looks again itself before it does anything. The engine is
-    not asked for the containers: the last pass saw them, and the kernel tells which of them run.
+    A program that is started needs seconds then; the rule looks again itself before it does anything.
     """
-    from vpsmon.checks.stack import container_memory
     from vpsmon.host import Host
     from vpsmon.log import say
-    from vpsmon.passes import PassContext
     from vpsmon.recovery import swap_thrashing
     from vpsmon.recovery.engine.run import recover
-    from vpsmon.storage.spare import SparedState
     from vpsmon.storage.state import StateError
 
     def make_host() -> Host:
         return Host(patience=_PATIENCE)
 
     try:
-        memories = PassContext(make_host(), config, SparedState(config.state_directory)).recall_memories()
-        known = container_memory.recall_containers(memories.recall(cast("Check", container_memory)))
+        known = _recall_containers(make_host(), config)
         recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
     except StateError as error:
         say("error", str(error))
         return 1
     return 0
+
+
+def _recall_containers(host: Host, config: Config) -> list[Container]:
+    """Return the containers as the last pass saw them, if one of them can be spared: then Docker need not be asked."""
+    from vpsmon.checks.stack import container_memory
+    from vpsmon.passes import PassContext
+    from vpsmon.recovery.swap_thrashing import list_spare
+    from vpsmon.stack.known_containers import update
+    from vpsmon.storage.spare import SparedState
+
+    memories = PassContext(host, config, SparedState(config.state_directory)).recall_memories()
+    known = container_memory.recall_containers(memories.recall(cast("Check", container_memory)))
+    return known if list_spare(update(host, known), config.settings) else []
 
 
 def load_what_is_urgent() -> None:

@@ -34,6 +34,7 @@ from vpsmon.stack.engine_socket import find_socket
 # Two rings so close to each other, and memory stays short: what is needed then is loaded while that is quick.
 _IN_A_ROW_SECONDS = 10.0
 _CALM_SECONDS = 600.0
+_MOST_PASSES = 3
 # What every pass imports besides vpsmon's own modules, which are quicker to import: the copies share it.
 _SHARED_MODULES = ("contextlib", "fcntl", "importlib", "json", "typing")
 
@@ -48,8 +49,9 @@ class Watcher:
         self._is_told_to_reload = False
         self._pace = Pace(time.monotonic())
         self._bells: dict[int, Bell] = {}
-        # The children: all, the one that asks the stack, and the pipe of the one that is at the kernel checks.
+        # The children: all, the passes, the one that asks the stack, and the pipe of the one at the kernel checks.
         self._children: set[int] = set()
+        self._passes: set[int] = set()
         self._stack_child = 0
         self._report_descriptor: int | None = None
         self._repairs = RepairStarter()
@@ -74,7 +76,7 @@ class Watcher:
             if self._is_told_to_reload:
                 self._reload()
             self._shrink_when_calm()
-            if self._report_descriptor is None and time.monotonic() >= self._pace.find_due():
+            if self._may_start_pass() and time.monotonic() >= self._pace.find_due():
                 self._start_pass()
             self._wait()
         self._notifier.send("STOPPING=1")
@@ -117,6 +119,13 @@ class Watcher:
 
     # --- passes -------------------------------------------------------------------------------------------------------
 
+    def _may_start_pass(self) -> bool:
+        """Return whether the passes before are through with the kernel checks, and have not piled up.
+
+        One asks the stack and one sends; on a machine that thrashes a third would only take memory from them.
+        """
+        return self._report_descriptor is None and len(self._passes) < _MOST_PASSES
+
     def _start_pass(self) -> None:
         """Start a pass. It asks the stack as well when it is a regular one, unless an earlier one still does."""
         settings = self._config.settings
@@ -134,6 +143,7 @@ class Watcher:
         finally:
             os.close(write_end)
         self._children.add(child_id)
+        self._passes.add(child_id)
         self._stack_child = child_id if with_stack else self._stack_child
         self._report_descriptor = read_end
 
@@ -159,6 +169,7 @@ class Watcher:
             if not ended_id:
                 continue
             self._children.discard(child_id)
+            self._passes.discard(child_id)
             exit_status = os.waitstatus_to_exitcode(status)
             if exit_status < 0:
                 say("error", f"a process of vpsmon {name_end(exit_status)}; the next one goes on")
@@ -181,7 +192,7 @@ class Watcher:
     def _wait(self) -> None:
         """Wait for the next pass, a bell, a child or a signal, with a sign of life to systemd in time."""
         now = time.monotonic()
-        deadlines = [] if self._report_descriptor is not None else [self._pace.find_due()]
+        deadlines = [self._pace.find_due()] if self._may_start_pass() else []
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
         if self._report_descriptor is not None:
