@@ -233,10 +233,11 @@ def count_passes(workdir: Workdir) -> int:
 
 def private_kb(process_id: int) -> int:
     """The memory of a process that is no file's; also what its copies share with it at the moment."""
-    return read_kb(process_id, "status", "RssAnon")
+    return read_number(process_id, "status", "RssAnon")
 
 
-def read_kb(process_id: int, file: str, name: str) -> int:
+def read_number(process_id: int, file: str, name: str) -> int:
+    """A number of a process, such as a size in kB."""
     text = Path(f"/proc/{process_id}/{file}").read_text()
     return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
 
@@ -245,9 +246,20 @@ def test_it_is_small_and_loads_nothing_that_a_pass_loads(workdir: Workdir) -> No
     with resident(workdir, "--interval", "3600") as process:
         await_pass(workdir)
         wait_until(lambda: not children_of(process.pid), PATIENCE_SECONDS, "the end of the pass")
-        assert read_kb(process.pid, "smaps_rollup", "Pss") <= 9 * 1024
+        assert read_number(process.pid, "smaps_rollup", "Pss") <= 9 * 1024
         libraries = Path(f"/proc/{process.pid}/maps").read_text()
     assert not re.search("ssl|crypto|libpq|site-packages|_datetime", libraries)
+
+
+def test_between_two_passes_it_sleeps(workdir: Workdir) -> None:
+    with resident(workdir, "--interval", "3600") as process:
+        await_pass(workdir)
+        wait_until(lambda: not children_of(process.pid), PATIENCE_SECONDS, "the end of the pass")
+        wakings = read_number(process.pid, "status", "voluntary_ctxt_switches")
+        time.sleep(3)
+        # The kernel log of a machine that runs other tests wakes it five times a second at most.
+        assert read_number(process.pid, "status", "voluntary_ctxt_switches") - wakings <= 3 * 5 + 3
+        assert not children_of(process.pid)
 
 
 def test_a_stall_is_told_long_before_the_interval_is_over(workdir: Workdir) -> None:

@@ -269,13 +269,12 @@ def test_the_monitor_recalls_what_its_last_pass_saw(
     config = Config(DEFAULTS, None, str(tmp_path / ".alerts"))
     _, thrash = thrashing_bench(engine, tmp_path, machine, {"leaky"})
     with ExitStack() as stack:
-        stack.enter_context(run_container(engine, "n8n", SLEEP, **QUICK))
-        if not is_known:
-            note_containers(config)
+        n8n = stack.enter_context(run_container(engine, "n8n", SLEEP, **QUICK))
+        assert note_containers(config, f'{{"id":"{n8n.id}"}}'.encode()) == 0
         leaky = stack.enter_context(run_container(engine, "leaky", SLEEP, **QUICK))
         thrash_while_running(monkeypatch, thrash, find_first_process(leaky))
         if is_known:
-            note_containers(config)
+            assert note_containers(config, f'{{"id":"{leaky.id}"}}'.encode()) == 0
             stack.enter_context(silenced(engine))
         assert recover_memory(config) == 0
     log = (tmp_path / ".alerts/recovery.log").read_text()

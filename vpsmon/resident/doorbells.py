@@ -114,6 +114,8 @@ class EngineBell:
         self.descriptor = self._connection.fileno()
         self._has_answered = False
         self.is_broken = False
+        # What the engine said last.
+        self.events = b""
 
     def has_rung(self, now: float) -> bool:
         """Read what is new and return whether it tells of a start; `is_broken` says that no more will come."""
@@ -131,6 +133,7 @@ class EngineBell:
         is_event = self._has_answered
         self._has_answered = True
         if is_event:
+            self.events = data
             self.is_deaf_until = now + _PAUSE_AFTER_START_SECONDS
         return is_event
 

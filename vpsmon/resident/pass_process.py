@@ -112,22 +112,23 @@ def reload_config(option: str | None, descriptor: int) -> int:
     return 0
 
 
-def note_containers(config: Config) -> int:
-    """Remember the containers of this moment like a pass, and nothing else; return the exit status."""
+def note_containers(config: Config, events: bytes) -> int:
+    """Remember the containers that these events name as a pass would have seen them; return the exit status."""
     from vpsmon.checks.stack import container_memory
     from vpsmon.findings import NotApplicable, ReadError
     from vpsmon.host import Host
     from vpsmon.passes import PassContext
+    from vpsmon.stack.containers import inspect_named
     from vpsmon.storage.spare import SparedState
     from vpsmon.storage.state import StateError
 
-    context = PassContext(Host(), config, SparedState(config.state_directory))
+    context = PassContext(Host(patience=_PATIENCE), config, SparedState(config.state_directory))
     check = cast("Check", container_memory)
     try:
-        reading = container_memory.read(context.host, config.settings, None)
+        containers = inspect_named(context.host, events)
         with context.state.lock():
             memories = context.recall_memories()
-            memories.keep(check, container_memory.remember(reading, memories.recall(check)))
+            memories.keep(check, container_memory.add_known(memories.recall(check), containers))
             context.state.commit({context.memories_file: memories.to_state()}, {})
     except (NotApplicable, ReadError, StateError):
         return 1  # the next pass says why

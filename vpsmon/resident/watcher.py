@@ -222,14 +222,14 @@ class Watcher:
             if bell.is_broken:
                 del self._bells[bell.descriptor]
             elif has_rung:
-                self._note_containers()
+                self._note_containers(bell.events)
         elif has_rung:
             self._hear(bell)
 
-    def _note_containers(self) -> None:
-        """Have the containers read, for recovery: the next pass may be too late for that."""
+    def _note_containers(self, events: bytes) -> None:
+        """Have the new containers read, for recovery: the next pass may be too late for that."""
         with contextlib.suppress(OSError):
-            self._children.add(fork(lambda: note_containers(self._config)))
+            self._children.add(fork(lambda: note_containers(self._config, events)))
 
     def _hear(self, bell: PressureBell | KernelLogBell) -> None:
         """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
@@ -251,6 +251,6 @@ class Watcher:
     def _drain_wake_bytes(self) -> None:
         try:
             while os.read(self._wake_read, 512):
-                self._note_containers()
+                pass
         except BlockingIOError:
             pass

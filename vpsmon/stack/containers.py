@@ -25,6 +25,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 # With less than this left, another answer is not waited for.
 _SHORTEST_ANSWER_SECONDS = 0.5
 _READ_ONCE = "containers"
+_ID = re.compile(rb'"(?:id|ID)":"([0-9a-f]{64})"')
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 compared with, not bound to
 
 
@@ -77,6 +78,13 @@ class Address(NamedTuple):
 def read_containers(host: Host, settings: Settings) -> list[Container]:
     """Return all containers, also stopped ones, by name. Raises NotApplicable (no Docker here) or ReadError."""
     return host.once(_READ_ONCE, lambda: _read_all(host))
+
+
+def inspect_named(host: Host, events: bytes) -> list[Container]:
+    """Return the containers whose ids stand in the engine's events. Raises NotApplicable, ReadError."""
+    ids = sorted({match.decode() for match in _ID.findall(events)})
+    with docker_client.open_client(docker_client.TIMEOUT_SECONDS * host.patience) as client:
+        return [parse_container(client.inspect_container(each)) for each in ids]
 
 
 def prepare_containers(host: Host, containers: list[Container]) -> None:

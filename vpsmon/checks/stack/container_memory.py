@@ -160,3 +160,11 @@ def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
 def recall_containers(previous: Previous | None) -> list[Container]:
     """Return the containers as the last pass saw them; none where there was no pass since the machine started."""
     return from_memory(previous.memory.get("known")) if previous else []
+
+
+def add_known(previous: Previous | None, containers: Sequence[Container]) -> dict[str, Any]:
+    """Return what was remembered, with containers that have come since."""
+    memory = previous.memory if previous else {}
+    ids = {each.id for each in containers}
+    known = [each for each in recall_containers(previous) if each.id not in ids]
+    return {**memory, "known": to_memory([*known, *containers])}
