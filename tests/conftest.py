@@ -69,7 +69,8 @@ def figures(request: pytest.FixtureRequest) -> Counter[str]:
 def no_spare_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Remove what vpsmon has kept in memory for state directories of this run that could not be written."""
     yield
-    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/*%2F{tmp_path_factory.getbasetemp().name}%2F*"):
+    below = str(tmp_path_factory.getbasetemp()).replace("/", "%2F")
+    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/{below}%2F*"):
         shutil.rmtree(folder)
 
 
