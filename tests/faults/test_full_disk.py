@@ -20,7 +20,7 @@ from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER, SparedState
 from vpsmon.storage.state import StateDirectory, StateError
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 @contextmanager
