@@ -15,7 +15,7 @@ from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER
 
-_ROOMS_ALONE = ("faults", "install", "kit_tests")
+_ROOMS = {"faults": "undisturbed", "install": "undisturbed", "kit_tests": "alone"}
 _FIGURES = pytest.StashKey[Counter[str]]()
 
 
@@ -32,10 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the rooms whose tests count on the whole machine, or on short paths."""
+    """Mark the rooms whose tests cannot run beside any other, unless a file says so itself."""
     for item in items:
-        if item.path.relative_to(item.config.rootpath).parts[1] in _ROOMS_ALONE:
-            item.add_marker("alone")
+        mark = _ROOMS.get(item.path.relative_to(item.config.rootpath).parts[1])
+        if mark and not item.get_closest_marker("alone"):
+            item.add_marker(mark)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -69,7 +70,8 @@ def figures(request: pytest.FixtureRequest) -> Counter[str]:
 def no_spare_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Remove what vpsmon has kept in memory for state directories of this run that could not be written."""
     yield
-    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/*%2F{tmp_path_factory.getbasetemp().name}%2F*"):
+    below = str(tmp_path_factory.getbasetemp()).replace("/", "%2F")
+    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/{below}%2F*"):
         shutil.rmtree(folder)
 
 

@@ -6,8 +6,8 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,45 +67,37 @@ def test_when_nothing_can_be_read_the_command_has_failed(workdir: Workdir) -> No
     assert {row["status"] for row in rows_of(done).values()} <= {"unknown", "skipped"}
 
 
-@contextmanager
-def world_readable(path: Path) -> Iterator[None]:
-    """Let any user reach a folder of pytest's, which are closed to all but root."""
-    modes = {folder: folder.stat().st_mode for folder in [path, *path.parents] if folder != Path("/")}
-    for folder in modes:
-        folder.chmod(modes[folder] | 0o055)
-    try:
-        yield
-    finally:
-        for folder, mode in modes.items():
-            folder.chmod(mode)
+@pytest.fixture
+def open_workdir() -> Iterator[Workdir]:
+    """A folder that any user can reach; pytest's own are closed to all but root, and closed again by every start."""
+    with tempfile.TemporaryDirectory(prefix="vpsmon-") as name:
+        Path(name).chmod(0o755)
+        yield Workdir(Path(name))
 
 
 def run_as_nobody(workdir: Workdir, *words: str) -> subprocess.CompletedProcess[str]:
     return run_command([*NOBODY, str(vpsmon_path()), *words], workdir.path)
 
 
-def test_another_user_without_rights_sees_what_is_open_and_is_told_the_rest(workdir: Workdir) -> None:
-    os.chown(workdir.path, 65534, 65534)
-    with world_readable(workdir.path):
-        done = run_as_nobody(workdir, "monitor", "--once", "--json")
+def test_another_user_without_rights_sees_what_is_open_and_is_told_the_rest(open_workdir: Workdir) -> None:
+    os.chown(open_workdir.path, 65534, 65534)
+    done = run_as_nobody(open_workdir, "monitor", "--once", "--json")
     rows = rows_of(done)
     assert done.returncode == 0, done.stderr
     assert rows["memory_available"]["status"] in ("ok", "warning", "critical")
 
 
-def test_a_state_directory_of_somebody_else_is_one_line(workdir: Workdir) -> None:
-    with world_readable(workdir.path):
-        done = run_as_nobody(workdir, "monitor", "--once")
+def test_a_state_directory_of_somebody_else_is_one_line(open_workdir: Workdir) -> None:
+    done = run_as_nobody(open_workdir, "monitor", "--once")
     assert done.returncode == 1
     assert "Permission denied: run as its owner or with sudo, or set STATE_DIR" in done.stderr
     assert "memory_available" in done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_a_configuration_that_may_not_be_read_is_one_line(workdir: Workdir) -> None:
-    workdir.write_config(DISK_WARNING_PCT=70)
-    with world_readable(workdir.path):
-        done = run_as_nobody(workdir, "monitor", "--once")
+def test_a_configuration_that_may_not_be_read_is_one_line(open_workdir: Workdir) -> None:
+    open_workdir.write_config(DISK_WARNING_PCT=70)
+    done = run_as_nobody(open_workdir, "monitor", "--once")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "user id 65534 may not read it" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,9 +31,7 @@ from vpsmon.prometheus.files import read_dashboard
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", README, re.DOTALL)
 WAYS = ("node_exporter", "scrape endpoint", "target file")
-SECONDS = 20
-# Beside others node_exporter gives nothing to scrape; why is not known.
-pytestmark = pytest.mark.alone
+SECONDS = 60
 # What Prometheus adds to a series.
 OF_THE_TARGET = ("__name__", "host", "instance", "job")
 TABLES = """
@@ -71,12 +70,11 @@ class Exported:
 
 
 @pytest.fixture(scope="module")
-def exported(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
-    # Others may pass through the folders above, as through /opt/vpsmon: node_exporter is not root.
-    folder = tmp_path_factory.mktemp("vpsmon")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
-    with compose_stack(engine) as stack:
+def exported(engine: DockerEngine) -> Iterator[Exported]:
+    # node_exporter is not root and has to pass through, as through /opt/vpsmon; pytest's own folders are root's alone.
+    with tempfile.TemporaryDirectory(prefix="vpsmon-") as name, compose_stack(engine) as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
         stack.psql(TABLES)
         stack.waha.add("default")
         stack.waha.add("sales", "STOPPED")

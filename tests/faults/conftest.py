@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
@@ -50,3 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def effort(request: pytest.FixtureRequest) -> Effort:
     """The bounded part, or everything."""
     return Effort(bool(request.config.getoption("--soak")))
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder with a short path, in which disks have names that vpsmon, at 80 characters, need not cut."""
+    return tmp_path_factory.mktemp("f")

@@ -22,6 +22,8 @@ from tests.kit.engine import FakeEngine, PretendContainer
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
 
+# Fifty processes leave nothing for anybody else.
+pytestmark = pytest.mark.alone
 PATIENCE_SECONDS = 120.0
 # All commands that touch the state; what each may end with when 49 others do the same.
 COMMANDS = (

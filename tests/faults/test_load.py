@@ -18,6 +18,8 @@ from tests.kit.n8n import FakeN8n
 from tests.kit.stack import redis_server
 from tests.kit.telegram import FakeTelegram
 
+# Time and memory are what it is about.
+pytestmark = pytest.mark.alone
 KILLS = 300
 # Of one process: many times what a pass needs, and far less than reading a large file into memory would take.
 MOST_MEMORY_BYTES = 90_000_000

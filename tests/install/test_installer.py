@@ -19,6 +19,7 @@ INSTALL = "python3 /src/install.py"
 UNITS = "vps-monitor.service vps-auto-recovery.path vps-auto-recovery.timer vps-metrics-exporter.socket"
 EXPLAIN = f"systemctl show -p Id,ActiveState,Result,NRestarts {UNITS}; journalctl --no-pager -n 40"
 PREFIX = "/opt/vps mon"
+PATIENCE_SECONDS = 120.0
 CHAT = {"id": 4711, "type": "private", "first_name": "Op"}
 KEYS_OF_TELEGRAM = "grep -E '^TELEGRAM_(BOT_TOKEN|CHAT_ID)=' '{}/monitor.conf'"
 # Runs a command and kills it, and nothing that it has started, when it prints the text or calls systemctl with it.
@@ -127,7 +128,8 @@ def test_killed_while_the_environment_is_made_and_then_asked_everything(
     machine: Machine, bot: FakeTelegram, before: set[str]
 ) -> None:
     """The whole dialogue, into a folder with a space in its name."""
-    machine.shell(f"timeout --signal=KILL 4 {INSTALL} --prefix '{PREFIX}'")
+    begun = f"ls '{PREFIX}'/venv-*/bin/python >/dev/null 2>&1"
+    machine.read(f"setsid {INSTALL} --prefix '{PREFIX}' & until {begun}; do sleep 0.1; done; kill -KILL -$!")
     left = machine.read(f"ls '{PREFIX}'")
     assert left.startswith("venv-") and "\n" not in left
     bot.updates.clear()
@@ -251,7 +253,8 @@ def test_a_faulty_configuration_is_said_before_anything_is_installed(machine: Ma
 
 def test_purge_asks_first_and_leaves_the_machine_as_it_was(machine: Machine, before: set[str]) -> None:
     machine.read(f"'{PREFIX}/venv/bin/vpsmon' install")
-    wait_until(lambda: machine.shell(f"test -s '{PREFIX}/.alerts/pass_state.json'").status == 0, 30, "a pass")
+    state = f"'{PREFIX}/.alerts/pass_state.json'"
+    wait_until(lambda: machine.shell(f"test -s {state}").status == 0, PATIENCE_SECONDS, "a pass")
     refused = machine.shell("cd / && vpsmon uninstall --purge")
     assert refused.status == 1
     assert f"  {PREFIX}/monitor.conf\n" in refused.output

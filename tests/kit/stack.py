@@ -6,6 +6,7 @@ The binaries are those of the distribution (apt install postgresql redis-server)
 import functools
 import io
 import os
+import random
 import shutil
 import signal
 import socket
@@ -64,11 +65,12 @@ def find_rows(check: Any, settings: Settings, previous: Previous | None = None) 
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nothing listens on; below those that the kernel gives to whoever asks for any, meanwhile too."""
+    while True:
+        port = random.randrange(20_000, 32_768)  # noqa: S311 - two runs must not meet
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def systemd_machine(engine: DockerEngine, name: str = "vps1") -> Iterator[Machin
     }
     with run_container(engine, name, ["/bin/sh", "-c", BOOT], **options) as container:
         machine = Machine(container)
-        wait_until(lambda: machine.shell(IS_BOOTED).output == "running\n", 60, "systemd has booted")
+        wait_until(lambda: machine.shell(IS_BOOTED).output == "running\n", 120, "systemd has booted")
         machine.read("groupadd --system docker")
         machine.write("/etc/systemd/system/docker.socket", RELAY_SOCKET)
         machine.write("/etc/systemd/system/docker.service", RELAY_SERVICE)
