@@ -123,6 +123,16 @@ def test_every_service_can_do_its_work_in_its_sandbox(machine: Machine, service:
         assert re.search(rf"(?m)^OK +{name}  ", told), told
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_monitor_alone_may_end_processes_of_others(machine: Machine, service: str) -> None:
+    unit = f"{service}.service"
+    try_it = "/bin/sh -c 'if kill -0 1; then echo it may; else echo it must not; fi'"
+    with drop_in(machine, unit, f"[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart={try_it}\n"):
+        machine.read(f"systemctl restart {unit}")
+    machine.read("systemctl restart vps-monitor.service")
+    assert ("it may\n" in journal(machine, unit)) == (service == "vps-monitor")
+
+
 def run_client(machine: Machine, script: str) -> str:
     """What a Python program on the machine prints that can call `fetch` and connect to ADDRESS."""
     head = "import socket, urllib.request\nADDRESS = ('127.0.0.1', 19633)\n"
