@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies
@@ -55,6 +56,8 @@ NUMBERS = (
     | strategies.floats()
     | strategies.sampled_from((0, -1, 1, 10**30, 10**400, float("inf"), float("nan")))
 )
+# One of each kind, all of them below the bounds of foreign.py.
+WRONG: tuple[Any, ...] = (None, True, -1, 5, 1e15, "x", "", [], [5], {}, {"x": 5})
 SCALARS: strategies.SearchStrategy[Any] = strategies.none() | strategies.booleans() | NUMBERS | TEXTS
 
 
@@ -89,6 +92,22 @@ def mutate(sample: Any) -> strategies.SearchStrategy[Any]:
         return changed
 
     return strategies.builds(change, strategies.sampled_from(places), json_like(), strategies.booleans())
+
+
+def change_each_part(sample: Any) -> Iterator[Any]:
+    """Yield values near a valid one: each part of it, at any depth, is something of each other kind."""
+    for place in _list_places(sample):
+        for wrong in WRONG:
+            yield _change(sample, place, wrong)
+
+
+def _change(sample: Any, place: tuple[Any, ...], value: Any) -> Any:
+    changed = json.loads(json.dumps(sample))
+    parent = changed
+    for step in place[:-1]:
+        parent = parent[step]
+    parent[place[-1]] = value
+    return changed
 
 
 def _list_places(sample: Any, above: tuple[Any, ...] = ()) -> Any:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.faults.hostile import TEXTS, binary_near, json_like, lines_near, mutate, objects
+from tests.faults.conftest import Effort
+from tests.faults.hostile import TEXTS, binary_near, change_each_part, json_like, lines_near, mutate, objects
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
 from vpsmon import consumers, kernel_log, proc
 from vpsmon.alerts import incidents, line, message, outbox, telegram
@@ -355,7 +356,19 @@ def without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_an_export_and_the_status_over_any_state(data: st.DataObject) -> None:
     """What only looks finds the same files as a pass does, and ends neither for them."""
     name = data.draw(st.sampled_from(sorted(STATE_FILES)))
-    content = data.draw(mutate(STATE_FILES[name]) | objects(tuple(STATE_FILES[name])))
+    look_at_all(name, data.draw(mutate(STATE_FILES[name]) | objects(tuple(STATE_FILES[name]))))
+
+
+@pytest.mark.usefixtures("without_docker")
+def test_a_report_an_export_and_the_status_over_a_state_with_any_part_of_another_kind(effort: Effort) -> None:
+    """What is drawn above comes to a given place too seldom."""
+    changed = [(name, content) for name, sound in STATE_FILES.items() for content in change_each_part(sound)]
+    for name, content in effort.some(changed, 100):
+        look_at_all(name, content)
+
+
+def look_at_all(name: str, content: Any) -> None:
+    """Report, export and show the status where this file holds this, and each other one what it should."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         machine = FakeMachine(Path(folder) / "proc", wall_seconds=NOW)
         path = Path(folder) / ".alerts"

@@ -1,10 +1,11 @@
-"""kill -9 of a report and of an export at every call: whole files, and a report that was written down arrives."""
+"""kill -9 of a report and of an export at every call, and at random moments: whole files, and what waits arrives."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.faults.conftest import Effort
 from tests.faults.installation import Installation
-from tests.kit.command import Workdir
+from tests.kit.command import Workdir, started_vpsmon
 from tests.kit.mail import MailServer, mail_server
 from tests.kit.strace import Call, record_calls, run_killed
 from tests.kit.telegram import FakeTelegram
@@ -33,6 +34,14 @@ def bench(workdir: Workdir, telegram: FakeTelegram) -> Installation:
 
 def kill_at(bench: Installation, words: Sequence[str], call: Call) -> bool:
     return run_killed(words, call, bench.path, NO_DOCKER).returncode == -signal.SIGKILL
+
+
+def kill_at_random(bench: Installation, words: Sequence[str], effort: Effort) -> bool:
+    """Kill it wherever it is then; return whether it had not ended before."""
+    with started_vpsmon(words, NO_DOCKER, bench.path) as process:
+        time.sleep(effort.chance.uniform(0.05, 0.6))
+        process.kill()
+        return process.wait() == -signal.SIGKILL
 
 
 def list_calls(bench: Installation, words: Sequence[str]) -> list[Call]:
@@ -84,27 +93,63 @@ def expect_delivered(
     assert has_mail <= len(server.mails) <= 1 + is_killed
 
 
+def set_up_mail(bench: Installation, server: MailServer) -> None:
+    bench.have_a_new_alert(EMAIL_TO="owner@example.org", SMTP_URL=server.url())
+    bench.finish()
+    bench.telegram.messages.clear()
+
+
+def expect_survived(
+    bench: Installation, server: MailServer, is_killed: bool, was_mail_written: bool, figures: Counter[str]
+) -> None:
+    """See what the report has left, run a pass in peace, and forget what has arrived."""
+    expect_whole_report(bench.state / "reports")
+    waiting = list_ids_that_wait(bench)
+    has_mail = was_mail_written or any((bench.state / "mail").glob("[!.]*"))
+    finish(bench)
+    figures["reports lost by kills"] += count_lost(bench, waiting) + (has_mail and not server.mails)
+    expect_delivered(bench, server, waiting, has_mail, is_killed)
+    figures["kills of a report survived"] += is_killed
+    bench.telegram.messages.clear()
+    server.mails.clear()
+
+
 def test_a_report_that_is_killed_at_any_call_is_whole_and_arrives_once_it_was_written_down(
     bench: Installation, effort: Effort, figures: Counter[str]
 ) -> None:
     with mail_server() as server:
-        bench.have_a_new_alert(EMAIL_TO="owner@example.org", SMTP_URL=server.url())
-        bench.finish()
+        set_up_mail(bench, server)
         # From here on the mail has been on disk; only what delivers it may take it out again.
         written = record_calls(REPORT, bench.path, NO_DOCKER, "rename", "/mail/")[0]
         calls = list_calls(bench, REPORT)
         assert len(server.mails) == 2
+        bench.telegram.messages.clear()
+        server.mails.clear()
         for call in effort.some(calls, 5):
-            bench.telegram.messages.clear()
-            server.mails.clear()
             is_killed = kill_at(bench, REPORT, call)
-            expect_whole_report(bench.state / "reports")
-            waiting = list_ids_that_wait(bench)
-            has_mail = calls.index(call) > calls.index(written) or any((bench.state / "mail").glob("[!.]*"))
-            finish(bench)
-            figures["reports lost by kills"] += count_lost(bench, waiting) + (has_mail and not server.mails)
-            expect_delivered(bench, server, waiting, has_mail, is_killed)
-            figures["kills of a report survived"] += is_killed
+            expect_survived(bench, server, is_killed, calls.index(call) > calls.index(written), figures)
+
+
+def test_a_report_that_is_killed_at_a_random_moment_is_whole_and_arrives_once_it_was_written_down(
+    bench: Installation, effort: Effort, figures: Counter[str]
+) -> None:
+    with mail_server() as server:
+        set_up_mail(bench, server)
+        for _ in range(effort.times(3, 100)):
+            expect_survived(bench, server, kill_at_random(bench, REPORT, effort), False, figures)
+
+
+def expect_whole_metrics(bench: Installation) -> None:
+    """Whole files are there, also before the next export, which works."""
+    metrics = bench.state / "metrics"
+    text = (metrics / "metrics.prom").read_text()
+    assert text.endswith("\n")
+    assert "vpsmon_outbox_messages 0\n" in text
+    assert json.loads((metrics / "targets.json").read_text())
+    done = bench.workdir.run(*EXPORT, env=NO_DOCKER)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in metrics.iterdir()) == ["metrics.prom", "targets.json"]
+    bench.expect_sound_state()
 
 
 def test_an_export_that_is_killed_at_any_call_leaves_whole_metrics_and_the_next_one_works(
@@ -112,15 +157,15 @@ def test_an_export_that_is_killed_at_any_call_leaves_whole_metrics_and_the_next_
 ) -> None:
     assert bench.workdir.run(*EXPORT, env=NO_DOCKER).returncode == 0
     calls = list_calls(bench, EXPORT)
-    metrics = bench.state / "metrics"
     for call in effort.some(calls, 5):
-        is_killed = kill_at(bench, EXPORT, call)
-        text = (metrics / "metrics.prom").read_text()
-        assert text.endswith("\n")
-        assert "vpsmon_outbox_messages 0\n" in text
-        assert json.loads((metrics / "targets.json").read_text())
-        done = bench.workdir.run(*EXPORT, env=NO_DOCKER)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert sorted(path.name for path in metrics.iterdir()) == ["metrics.prom", "targets.json"]
-        bench.expect_sound_state()
-        figures["kills of an export survived"] += is_killed
+        figures["kills of an export survived"] += kill_at(bench, EXPORT, call)
+        expect_whole_metrics(bench)
+
+
+def test_an_export_that_is_killed_at_a_random_moment_leaves_whole_metrics_and_the_next_one_works(
+    bench: Installation, effort: Effort, figures: Counter[str]
+) -> None:
+    assert bench.workdir.run(*EXPORT, env=NO_DOCKER).returncode == 0
+    for _ in range(effort.times(3, 100)):
+        figures["kills of an export survived"] += kill_at_random(bench, EXPORT, effort)
+        expect_whole_metrics(bench)

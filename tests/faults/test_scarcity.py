@@ -133,26 +133,40 @@ def little_memory(count_bytes: int) -> Iterator[Path]:
         yield folder
 
 
+def is_killed_with(megabytes: float, bench: Installation, figures: Counter[str]) -> bool:
+    """Return whether a pass with this MemoryMax is killed; either way its alert arrives, and nothing is torn."""
+    name = bench.have_a_new_alert()
+    with little_memory(int(megabytes * 1024 * 1024)) as cgroup:
+        enter = f'echo $$ > {cgroup}/cgroup.procs; exec "$@"'
+        done = run_command(["sh", "-c", enter, "sh", str(vpsmon_path()), *ONCE], bench.path)
+    assert done.returncode in (0, -signal.SIGKILL), (megabytes, done.stderr)
+    is_killed = done.returncode != 0
+    bench.finish()
+    bench.expect_told(name, in_flight=is_killed)
+    bench.expect_sound_state()
+    figures["passes that their own MemoryMax killed survived"] += is_killed
+    return is_killed
+
+
 def test_a_pass_that_its_own_memory_max_kills_loses_nothing(
     bench: Installation, effort: Effort, figures: Counter[str]
 ) -> None:
-    """The kernel kills it wherever it needs one page more: another place with each limit."""
+    """The kernel kills it wherever it needs one page more: another place with each limit.
+
+    With much too little it dies while Python starts. What can be lost is on its way in the last megabyte: the alert is
+    written down there, and what sends it is imported (Python 3.11: killed so below 7.7 MB, before that below 7.1 MB).
+    """
     bench.have_a_new_alert()
     bench.finish()
-    kills = 0
-    for megabytes in effort.some([each / 4 for each in range(8, 96)], 8):
-        name = bench.have_a_new_alert()
-        with little_memory(int(megabytes * 1024 * 1024)) as cgroup:
-            enter = f'echo $$ > {cgroup}/cgroup.procs; exec "$@"'
-            done = run_command(["sh", "-c", enter, "sh", str(vpsmon_path()), *ONCE], bench.path)
-        assert done.returncode in (0, -signal.SIGKILL), (megabytes, done.stderr)
-        is_killed = done.returncode != 0
-        kills += is_killed
-        bench.finish()
-        bench.expect_told(name, in_flight=is_killed)
-        bench.expect_sound_state()
-    figures["passes that their own MemoryMax killed survived"] += kills
-    assert kills
+    too_little, enough = 2.0, 24.0
+    while enough - too_little > 0.1:
+        middle = (too_little + enough) / 2
+        if is_killed_with(middle, bench, figures):
+            too_little = middle
+        else:
+            enough = middle
+    below = [enough - 0.01 * number for number in range(1, 100)]
+    assert sum(is_killed_with(each, bench, figures) for each in effort.some(below, 10)) > 5
 
 
 def test_without_a_process_for_a_pass_the_watcher_goes_on_and_tells_later(bench: Installation) -> None:

@@ -29,13 +29,13 @@ IMPOSSIBLE = ["9" * 400, "9" * 5000, "-" + "9" * 30, str(2**64), "1e999", "-1e99
 @pytest.mark.parametrize("number", IMPOSSIBLE)
 def test_a_number_that_nothing_real_has_makes_a_file_unusable(tmp_path: Path, number: str) -> None:
     text = f'{{"schema": 1, "clock": {{"seconds": [{number}]}}}}'
-    with pytest.raises(ValueError, match="which vpsmon never writes"):
+    with pytest.raises(ValueError, match="which nothing real has"):
         parse_content(text)
     state = StateDirectory(str(tmp_path))
     (tmp_path / "recovery_state.json").write_text(text)
     assert DryStore(state).load() == ({}, True)
     assert state.load("recovery_state.json") == {}
-    assert "never writes" in state.notices[0]
+    assert "nothing real has" in state.notices[0]
 
 
 def test_numbers_of_the_kernel_and_of_clocks_are_taken() -> None:

@@ -14,6 +14,7 @@ from vpsmon.alerts.line import Line, join_lines
 from vpsmon.alerts.message import render_alert
 from vpsmon.alerts.outbox import FILE, list_entries, take_out
 from vpsmon.alerts.telegram import (
+    LONGEST_RETRY_SECONDS,
     ChatMoved,
     Destination,
     MarkupRejected,
@@ -71,8 +72,8 @@ class Delivery:
         not_before = outbox.get("not_before_seconds")
         if not isinstance(not_before, (int, float)):
             return True
-        # No retry_after is longer than an hour: a time further off comes from a clock that was wrong.
-        return not 0 < not_before - self._host.wall_seconds() <= 3600
+        # A time further off than any wait comes from a clock that was wrong.
+        return not 0 < not_before - self._host.wall_seconds() <= LONGEST_RETRY_SECONDS
 
     def _send(self, entry: dict[str, Any], outbox: dict[str, Any]) -> None:
         parts = _list_parts(entry)

@@ -18,6 +18,8 @@ from vpsmon.text import clean, redact
 _TIMEOUT_SECONDS = 10.0
 _UPLOAD_TIMEOUT_SECONDS = 30.0
 _DEFAULT_RETRY_SECONDS = 30.0
+# Telegram has not been seen to ask for more; whoever else answers may, and the message has not to wait for ever.
+LONGEST_RETRY_SECONDS = 3600.0
 # Less than the timeout: Telegram holds the answer back until there is an update.
 _WAIT_FOR_UPDATE_SECONDS = 5
 _REMEDIES = {
@@ -164,7 +166,9 @@ def _check_reply(reply: HttpReply) -> dict[str, Any]:
     description = redact(clean(str(answer.get("description", "no description")), 200))
     if reply.status == 429:
         wait = parameters.get("retry_after")
-        seconds = float(wait) if isinstance(wait, (int, float)) and wait > 0 else _DEFAULT_RETRY_SECONDS
+        if not isinstance(wait, (int, float)) or not wait > 0:
+            wait = _DEFAULT_RETRY_SECONDS
+        seconds = float(min(wait, LONGEST_RETRY_SECONDS))
         raise TryLater(f"Telegram asks to wait {seconds:g} s", seconds)
     if reply.status == 400 and isinstance(parameters.get("migrate_to_chat_id"), int):
         raise ChatMoved(str(parameters["migrate_to_chat_id"]))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from vpsmon.findings import MetricSample
-from vpsmon.storage.content import is_possible
+from vpsmon.foreign import is_possible
 
 
 def format_metrics(helps: Mapping[str, str], samples: Iterable[MetricSample]) -> str:

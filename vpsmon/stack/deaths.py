@@ -7,11 +7,11 @@ more. All of this is extra: where a source cannot be read, there is just no caus
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.foreign import parse_strictly
 from vpsmon.host import Host
 from vpsmon.stack import docker_client
 
@@ -76,7 +76,7 @@ def parse_events(lines: Iterable[str]) -> dict[str, Death]:
     told: set[str] = set()
     for line in lines:
         try:
-            event: dict[str, Any] = json.loads(line)
+            event: dict[str, Any] = parse_strictly(line)
             container_id, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
             if event["Action"] == "oom":
                 told.add(container_id)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
+from vpsmon.foreign import parse_strictly
 from vpsmon.host import HttpReply
 
 _UPDATE_PAUSES_SECONDS = (0.3, 1.0, 2.0)
@@ -130,9 +131,9 @@ class Engine:
     def _get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         body = self._request("GET", path, query).body
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
-            raise ApiError(200, "the answer is not JSON; is this a container engine?") from None
+            return parse_strictly(body.decode("utf-8", "replace"))
+        except ValueError as why:
+            raise ApiError(200, f"of its answer: {why}; is this a container engine?") from None
 
     def _request(
         self,

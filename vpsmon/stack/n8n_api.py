@@ -52,7 +52,7 @@ def list_active_workflows(host: Host, settings: Settings, tag: str) -> list[Work
         if not isinstance(entries, list):
             raise ReadError("n8n's list of workflows is not as expected: is N8N_URL right?")
         found += [_parse(entry) for entry in entries if isinstance(entry, dict)]
-        cursor = page.get("nextCursor") or ""
+        cursor = str(page.get("nextCursor") or "")
         if not cursor:
             break
     return [each for each in found if each.id and each.is_active]

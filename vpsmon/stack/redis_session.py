@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.foreign import ImpossibleNumber, check_numbers
 from vpsmon.stack.presence import REDIS_PORT
 from vpsmon.text import clean
 
@@ -58,7 +59,11 @@ class RedisSession:
             import redis
 
             try:
-                return self._ask(commands, database)
+                answers = self._ask(commands, database)
+                check_numbers(answers)
+                return answers
+            except ImpossibleNumber as why:
+                raise ReadError(f"Redis ({self._server.source}): of its answer: {why}; is this Redis?") from None
             except redis.RedisError as error:
                 # A refused command or a loading server says nothing about the next command.
                 if not _is_network_failure(error) and not isinstance(error, redis.AuthenticationError):

@@ -52,7 +52,7 @@ class Memories:
             record = self._state.get(kind, {}).get(_CONTAINER_CHECK)
             names = record.get("memory", {}).get("names") if isinstance(record, dict) else None
             if isinstance(names, dict):
-                return names
+                return {identity: name for identity, name in names.items() if isinstance(name, str)}
         return {}
 
     def keep(self, check: Check, memory: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
             str(info["run_id"]),
             find_server(host, settings).memory_limit_bytes,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ReadError(f"the INFO of Redis is not as expected ({error}): is this really Redis?") from None
 
 

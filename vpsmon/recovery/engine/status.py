@@ -41,4 +41,4 @@ def list_stopped_ids(content: Mapping[str, Any]) -> set[str]:
         undos = [Action(*entry["undo"]) for entry in content.get("changes", [])]
     except WRONG_FORM:
         return set()
-    return {undo.target for undo in undos if undo.verb == "start_container"}
+    return {undo.target for undo in undos if undo.verb == "start_container" and isinstance(undo.target, str)}
