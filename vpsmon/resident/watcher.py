@@ -35,6 +35,8 @@ from vpsmon.stack.engine_socket import find_socket
 _IN_A_ROW_SECONDS = 10.0
 _CALM_SECONDS = 600.0
 _MOST_PASSES = 3
+# An engine that is slow gets a minute.
+_LONGEST_NOTING_SECONDS = 90
 # What every pass imports besides vpsmon's own modules, which are quicker to import: the copies share it.
 _SHARED_MODULES = ("contextlib", "fcntl", "importlib", "json", "typing")
 
@@ -229,7 +231,7 @@ class Watcher:
     def _note_containers(self, events: bytes) -> None:
         """Have the new containers read, for recovery: the next pass may be too late for that."""
         with contextlib.suppress(OSError):
-            self._children.add(fork(lambda: note_containers(self._config, events)))
+            self._children.add(fork(lambda: note_containers(self._config, events), _LONGEST_NOTING_SECONDS))
 
     def _hear(self, bell: PressureBell | KernelLogBell) -> None:
         """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
