@@ -46,12 +46,15 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def silenced(engine: DockerEngine) -> Iterator[None]:
     """The engine takes connections, and answers nothing."""
-    dockerd = int((engine.folder / "dockerd.pid").read_text())
-    os.kill(dockerd, signal.SIGSTOP)
+    signal_engine(engine, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(dockerd, signal.SIGCONT)
+        signal_engine(engine, signal.SIGCONT)
+
+
+def signal_engine(engine: DockerEngine, number: signal.Signals) -> None:
+    os.kill(int((engine.folder / "dockerd.pid").read_text()), number)
 
 
 def recall() -> list[Container]:
@@ -149,7 +152,7 @@ def test_a_policy_does_not_start_it_again(engine: DockerEngine, monkeypatch: pyt
 
         def wake(*arguments: Any) -> None:
             end_first_process(*arguments)
-            os.kill(int((engine.folder / "dockerd.pid").read_text()), signal.SIGCONT)
+            signal_engine(engine, signal.SIGCONT)
             wait_until(
                 lambda: status(leaky) == "running" and find("leaky").pid != known.pid, 10, "it was started again"
             )
@@ -234,7 +237,7 @@ def test_who_may_not_end_it_says_so_and_leaves_it_to_the_engine(
         assert text == f"its process {known.pid} may not be ended: Operation not permitted"
 
         def refuse(*arguments: Any) -> None:
-            os.kill(int((engine.folder / "dockerd.pid").read_text()), signal.SIGCONT)
+            signal_engine(engine, signal.SIGCONT)
             raise ReadError(text)
 
         monkeypatch.setattr("vpsmon.effectors.containers.end_first_process", refuse)
@@ -252,7 +255,7 @@ def test_an_engine_that_did_late_what_it_was_asked_for_is_no_refusal(
         known = find("leaky")
 
         def find_it_ended(*arguments: Any) -> None:
-            os.kill(int((engine.folder / "dockerd.pid").read_text()), signal.SIGCONT)
+            signal_engine(engine, signal.SIGCONT)
             leaky.stop()
             end_first_process(*arguments)
 

@@ -124,7 +124,7 @@ class Watcher:
     def _may_start_pass(self) -> bool:
         """Return whether the passes before are through with the kernel checks, and have not piled up.
 
-        One asks the stack and one sends; on a machine that thrashes a third would only take memory from them.
+        One asks the stack, one sends, one looks: on a machine that thrashes a fourth would only take memory from them.
         """
         return self._report_descriptor is None and len(self._passes) < _MOST_PASSES
 

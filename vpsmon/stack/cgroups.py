@@ -39,7 +39,7 @@ class Mount(NamedTuple):
 
 def read_usage(host: Host, container_id: str, pid: int) -> Usage:
     """Return what a running container uses. Raises ReadError, or NotApplicable where memory is not counted."""
-    groups = _read_groups(host, container_id, pid)
+    groups = read_groups(host, container_id, pid)
     mounts = host.once("cgroup mounts", lambda: parse_mounts(_read(host, os.path.join(host.proc, "self/mountinfo"))))
     total_bytes = pick(read_counters(host, "meminfo"), "MemTotal", "/proc/meminfo")
     if any("memory" in mount.controllers for mount in mounts):
@@ -47,8 +47,11 @@ def read_usage(host: Host, container_id: str, pid: int) -> Usage:
     return _read_version_2(host, _find_folder(groups, mounts, ""), total_bytes)
 
 
-def _read_groups(host: Host, container_id: str, pid: int) -> dict[str, str]:
-    """Return the path of the container's own group by controller; the key of v2 is an empty string."""
+def read_groups(host: Host, container_id: str, pid: int) -> dict[str, str]:
+    """Return the path of the container's own group by controller; the key of v2 is an empty string.
+
+    Raises ReadError where the process is none of this container: its number may long be another's.
+    """
     path = os.path.join(host.proc, str(pid), "cgroup")
     groups = {}
     for controllers, group in parse_groups(_read(host, path)):

@@ -15,6 +15,8 @@ from vpsmon.settings import Settings
 from vpsmon.stack import docker_client
 from vpsmon.stack.docker_api import ApiError, Engine, NotFound
 
+# A paused container runs nothing and still holds its memory.
+STATUSES_WITH_MEMORY = ("running", "paused")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # Docker names the endpoint of the network in the error of a start: nobody can use it, and it hides what follows.
 _LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")

@@ -10,12 +10,11 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vpsmon.findings import ReadError
 from vpsmon.host import Host
-from vpsmon.stack.cgroups import cut_after_id, parse_groups
-from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.cgroups import read_groups
+from vpsmon.stack.containers import STATUSES_WITH_MEMORY, Container, parse_container
 
-# A paused container runs nothing and still holds its memory.
-STATUSES_WITH_MEMORY = ("running", "paused")
 _KEPT: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "name": (str,),
@@ -72,12 +71,11 @@ def _update(host: Host, container: Container) -> Container:
 
 
 def is_in_container(host: Host, pid: int, container_id: str) -> bool:
-    """Return whether a process is one of a container: its number may long be another's."""
+    """Return whether a process is there, and one of a container."""
     try:
-        groups = parse_groups(host.read_file(os.path.join(host.proc, str(pid), "cgroup")))
-    except OSError:
+        return bool(read_groups(host, container_id, pid))
+    except ReadError:
         return False
-    return any(cut_after_id(group, container_id) for _, group in groups)
 
 
 def _find_first_process(host: Host, container_id: str) -> int | None:

@@ -15,8 +15,8 @@ from vpsmon.host import Host
 from vpsmon.proc import read_counters
 from vpsmon.settings import Settings
 from vpsmon.stack.cgroups import Usage, read_usage
-from vpsmon.stack.containers import Container, read_containers
-from vpsmon.stack.known_containers import STATUSES_WITH_MEMORY, from_memory, to_memory
+from vpsmon.stack.containers import STATUSES_WITH_MEMORY, Container, read_containers
+from vpsmon.stack.known_containers import from_memory, to_memory
 from vpsmon.text import clean, format_bytes
 
 ROWS = {"container_memory": "bytes"}
