@@ -59,7 +59,8 @@ def test_selftest_calls_the_bot_and_sends_only_when_asked(workdir: Workdir, tele
 
 def on_a_terminal(workdir: Workdir, command: str, columns: int) -> list[str]:
     """The lines that a command shows on a terminal of that width."""
-    shown = f"stty cols {columns}; {shlex.quote(str(vpsmon_path()))} {command}"
+    # Where pytest has set the variables, they would win over the terminal.
+    shown = f"unset COLUMNS LINES; stty cols {columns}; {shlex.quote(str(vpsmon_path()))} {command}"
     environment = {**NO_DOCKER, "NO_COLOR": "1"}
     return run_command(["script", "-qec", shown, "/dev/null"], env=environment, cwd=workdir.path).stdout.splitlines()
 
