@@ -12,10 +12,11 @@ import pytest
 from tests.kit.command import Workdir
 from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
+from tests.kit.kernel import read_vmstat
 from tests.kit.telegram import FakeTelegram
 from vpsmon.storage.spare import MEMORY_FOLDER
 
-_ROOMS = {"faults": "undisturbed", "install": "undisturbed", "kit_tests": "alone"}
+_ROOMS = {"faults": "busy", "install": "busy", "kit_tests": "alone"}
 _FIGURES = pytest.StashKey[Counter[str]]()
 
 
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the rooms whose tests cannot run beside any other, unless a file says so itself."""
+    """Mark the rooms whose tests cannot run beside everything else, unless a test is marked itself."""
     for item in items:
         mark = _ROOMS.get(item.path.relative_to(item.config.rootpath).parts[1])
         if mark and not item.get_closest_marker("alone"):
@@ -73,6 +74,15 @@ def no_spare_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     below = str(tmp_path_factory.getbasetemp()).replace("/", "%2F")
     for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/{below}%2F*"):
         shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_oom_killed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where the OOM killer is at work beside other tests: every monitor on the machine would tell of it."""
+    killed_before = read_vmstat("oom_kill")
+    yield
+    if not request.node.get_closest_marker("alone"):
+        assert read_vmstat("oom_kill") == killed_before, "something was OOM-killed by a test that is not marked `alone`"
 
 
 @pytest.fixture

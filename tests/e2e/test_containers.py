@@ -169,6 +169,7 @@ def test_a_failing_health_check_is_critical_for_an_essential_container_only(engi
         assert watch.wait_for("crm-other-1", "health check fails").status == "warning"
 
 
+@pytest.mark.alone
 def test_the_ways_to_end_are_told_apart(engine: DockerEngine) -> None:
     heap = "echo 'FATAL ERROR: Ineffective mark-compacts near heap limit - JavaScript heap out of memory' >&2; exit 134"
     with ExitStack() as stack:
@@ -198,6 +199,7 @@ def test_a_full_javascript_heap_is_named_although_the_container_runs_again(engin
         assert finding.status == "ok"
 
 
+@pytest.mark.alone
 def test_a_worker_killed_inside_a_living_container_is_counted_in_its_memory_row(engine: DockerEngine) -> None:
     script = "tail /dev/zero; exec sleep 600"
     options = {"mem_limit": "16m", "memswap_limit": "16m"}

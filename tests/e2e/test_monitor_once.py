@@ -63,6 +63,7 @@ def test_the_values_are_those_of_proc_and_df(workdir: Workdir) -> None:
     assert abs(rows["disk_usage"]["value"] - int(df.split()[1].rstrip("%"))) <= 1.5
 
 
+@pytest.mark.alone
 def test_the_first_pass_has_no_rate_and_says_so_and_the_second_has_one(workdir: Workdir) -> None:
     with swap_file(64 * 1024 * 1024):
         first = read_rows(workdir)
@@ -73,6 +74,7 @@ def test_the_first_pass_has_no_rate_and_says_so_and_the_second_has_one(workdir: 
         assert isinstance(second[name]["value"], (int, float))
 
 
+@pytest.mark.alone
 def test_real_swap_traffic_shows_in_both_directions(workdir: Workdir) -> None:
     with swap_file(256 * 1024 * 1024):
         workdir.write_config(SWAP_WARNING_MB=1)
@@ -83,6 +85,7 @@ def test_real_swap_traffic_shows_in_both_directions(workdir: Workdir) -> None:
     assert rows["swap_out"]["value"] > 0
 
 
+@pytest.mark.alone
 def test_swap_in_use_is_measured_as_proc_tells_it(workdir: Workdir) -> None:
     with swap_file(128 * 1024 * 1024), memory_pressure():
         row = read_rows(workdir)["swap_usage"]
@@ -92,6 +95,7 @@ def test_swap_in_use_is_measured_as_proc_tells_it(workdir: Workdir) -> None:
     assert abs(row["value"] - used) < 64 * 1024 * 1024
 
 
+@pytest.mark.alone
 def test_real_memory_pressure_raises_the_score_and_names_the_consumers(workdir: Workdir) -> None:
     workdir.write_config(MEMORY_PRESSURE_WARNING=3, MEMORY_PRESSURE_THRESHOLD=100)
     with memory_pressure():

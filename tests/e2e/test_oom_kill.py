@@ -9,11 +9,14 @@ import subprocess
 import time
 from typing import Any
 
+import pytest
+
 from tests.kit.command import ConfigValue, Workdir, started_vpsmon, vpsmon_path
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory
 from tests.kit.telegram import FakeTelegram
 
+pytestmark = pytest.mark.alone
 QUIET: dict[str, ConfigValue] = {
     "DISK_WARNING_PCT": 100,
     "DISK_CRITICAL_PCT": 100,

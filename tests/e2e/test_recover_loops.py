@@ -24,6 +24,7 @@ def read_limits(container: Any) -> tuple[int, int]:
     return settings["Memory"] // MEGABYTE, settings["MemorySwap"] // MEGABYTE
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("swap_mb", [0, 8])
 def test_killed_at_its_own_limit_it_gets_a_quarter_more_and_the_old_limit_back_later(
     engine: DockerEngine, tmp_path: Path, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch, swap_mb: int

@@ -251,6 +251,7 @@ def test_it_is_small_and_loads_nothing_that_a_pass_loads(workdir: Workdir) -> No
     assert not re.search("ssl|crypto|libpq|site-packages|_datetime", libraries)
 
 
+@pytest.mark.alone
 def test_a_stall_is_told_long_before_the_interval_is_over(workdir: Workdir) -> None:
     workdir.write_config(MEMORY_PRESSURE_WARNING=4, MEMORY_PRESSURE_THRESHOLD=100)
     history = workdir.path / ".alerts/alert_history.log"
@@ -260,6 +261,7 @@ def test_a_stall_is_told_long_before_the_interval_is_over(workdir: Workdir) -> N
             wait_until(lambda: "memory_pressure" in read_if_there(history), PATIENCE_SECONDS, "an alert of the stall")
 
 
+@pytest.mark.alone
 def test_an_oom_kill_is_told_at_once_with_its_victim(workdir: Workdir) -> None:
     history = workdir.path / ".alerts/alert_history.log"
     with resident(workdir, "--interval", "3600"):

@@ -139,8 +139,8 @@ def test_a_dead_essential_container_is_told_by_name(
     assert "OVER container_state" in "\n".join(message.text for message in telegram.messages)
 
 
+@pytest.mark.alone
 def test_the_victim_of_an_oom_kill_is_named_by_its_container(workdir: Workdir, engine: DockerEngine) -> None:
-    # Pass after pass: what other tests have killed meanwhile is in the same row, which names three at most.
     def read_kills() -> str:
         done = workdir.run("monitor", "--once", "--json", env={"DOCKER_HOST": engine.url})
         (row,) = (row for row in json.loads(done.stdout)["checks"] if row["check"] == "oom_kills")
