@@ -21,11 +21,9 @@ from tests.kit.command import ConfigValue, Workdir, clean_environment, started_v
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory, memory_pressure, wait_until
 from tests.kit.recovery import QUICK, SLEEP
+from tests.kit.resident import forked_watcher
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config import Config
-from vpsmon.resident.handover import Orders
-from vpsmon.resident.watcher import Watcher
-from vpsmon.settings import DEFAULTS
 
 SHORT: dict[str, ConfigValue] = {
     "DISK_WARNING_PCT": 100,
@@ -112,19 +110,12 @@ def test_passes_that_do_not_end_are_no_more_than_three(tmp_path: Path, monkeypat
         return 0
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_and_hang)
-    orders = Orders(None, 0.05, Config(DEFAULTS, None, str(tmp_path)))
-    watcher_id = os.fork()
-    if watcher_id == 0:
-        os._exit(Watcher(orders).run())
-    try:
+    with forked_watcher(tmp_path, 0.05) as watcher_id:
         wait_until(lambda: len(children_of(watcher_id)) == 3, PATIENCE_SECONDS, "three passes")
         time.sleep(1)
         assert len(children_of(watcher_id)) == 3
         os.kill(int(children_of(watcher_id)[0]), signal.SIGKILL)
         wait_until(lambda: len(children_of(watcher_id)) == 3, PATIENCE_SECONDS, "another one")
-    finally:
-        os.kill(watcher_id, signal.SIGTERM)
-        os.waitpid(watcher_id, 0)
 
 
 def test_a_hangup_reads_the_configuration_again(workdir: Workdir) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from vpsmon.resident.pace import CLOSEST_SECONDS, Pace
+from vpsmon.resident.pace import CLOSEST_SECONDS, Pace, StackTurns
 
 INTERVAL = 30.0
 
@@ -61,3 +61,32 @@ def test_after_a_quiet_time_a_storm_is_followed_closely_again() -> None:
 def test_two_looks_are_never_closer_than_a_rate_needs() -> None:
     times = [time for time, _ in run(Pace(0.0), 300, 0.1)]
     assert min(after - before for before, after in itertools.pairwise(times)) >= CLOSEST_SECONDS - 0.01
+
+
+def ask(turns: StackTurns, interval_seconds: float, looks: int) -> list[bool]:
+    """Which of so many looks ask the stack, where each that does finds all well."""
+    asked = []
+    for _ in range(looks):
+        asked.append(turns.is_next(interval_seconds))
+        if asked[-1]:
+            turns.note(is_well=True)
+    return asked
+
+
+def test_a_stack_that_is_well_is_asked_by_every_second_look_and_at_least_once_a_minute() -> None:
+    assert ask(StackTurns(), 30, 6) == [True, False, True, False, True, False]
+    assert all(ask(StackTurns(), 30.5, 6))
+
+
+def test_a_stack_that_is_not_well_is_asked_by_every_look() -> None:
+    turns = StackTurns()
+    for _ in range(4):
+        assert turns.is_next(30)
+        turns.note(is_well=False)
+
+
+def test_what_happens_after_a_look_that_found_all_well_has_the_next_one_ask() -> None:
+    turns = StackTurns()
+    assert ask(turns, 30, 3) == [True, False, True]
+    turns.note(is_well=False)
+    assert turns.is_next(30)

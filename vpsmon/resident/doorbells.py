@@ -1,5 +1,5 @@
 """What wakes the resident monitor between two passes: the kernel's pressure trigger, OOM kills in the kernel log, and a
-container that is started.
+container that is started, ends, or becomes unhealthy.
 
 A bell only says that it is worth looking now; what happened is read by the checks. Where the kernel does not give one,
 the interval remains.
@@ -17,6 +17,8 @@ import errno
 import os
 import select
 
+from vpsmon.stack.engine_socket import START_EVENT
+
 # Rings when some tasks waited for memory for 150 of 2000 ms, at most once in 2000 ms. A window that is a multiple of
 # 2 s needs no privilege since Linux 6.4; before, CAP_SYS_RESOURCE. The kernel replaces the last byte by a NUL: without
 # the newline that would be a digit.
@@ -26,13 +28,13 @@ _OOM_WORDS = b"Killed process"
 # Some machines log every refused packet: they wake the watcher five times a second, and no more.
 _PAUSE_SECONDS = 0.2
 _MOST_RECORDS = 5000
-# {"type":["container"],"event":["start"]}
-_WATCH_STARTS = (
-    b"GET /events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D HTTP/1.1\r\n"
-    b"Host: docker\r\n\r\n"
+# {"type":["container"],"event":["start","die","health_status"]}
+_WATCH_CONTAINERS = (
+    b"GET /events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C"
+    b"%22event%22%3A%5B%22start%22%2C%22die%22%2C%22health_status%22%5D%7D HTTP/1.1\r\nHost: docker\r\n\r\n"
 )
 # A container that loops is started again and again, and `docker compose up` starts many.
-_PAUSE_AFTER_START_SECONDS = 5.0
+_PAUSE_AFTER_EVENT_SECONDS = 5.0
 _MOST_EVENT_BYTES = 65_536
 
 
@@ -96,7 +98,10 @@ class KernelLogBell:
 
 
 class EngineBell:
-    """Rings when a container was started: on a machine that thrashes the engine may be silent before the next pass."""
+    """Rings when something becomes of a container.
+
+    What was started is worth noting at once: on a machine that thrashes the engine may be silent before the next pass.
+    """
 
     poll_mask = select.POLLIN
     is_deaf_until = 0.0
@@ -107,7 +112,7 @@ class EngineBell:
         self._connection = socket.socket(socket.AF_UNIX, kind)
         try:
             self._connection.connect(path)
-            self._connection.send(_WATCH_STARTS)
+            self._connection.send(_WATCH_CONTAINERS)
         except OSError:
             self._connection.close()
             raise
@@ -118,7 +123,7 @@ class EngineBell:
         self.events = b""
 
     def has_rung(self, now: float) -> bool:
-        """Read what is new and return whether it tells of a start; `is_broken` says that no more will come."""
+        """Read what is new and return whether it tells of a container; `is_broken` says that no more will come."""
         try:
             data = self._connection.recv(_MOST_EVENT_BYTES)
         except BlockingIOError:
@@ -134,8 +139,13 @@ class EngineBell:
         self._has_answered = True
         if is_event:
             self.events = data
-            self.is_deaf_until = now + _PAUSE_AFTER_START_SECONDS
+            self.is_deaf_until = now + _PAUSE_AFTER_EVENT_SECONDS
         return is_event
+
+    @property
+    def is_start(self) -> bool:
+        """Return whether a start is among the latest events."""
+        return START_EVENT in self.events
 
 
 Bell = PressureBell | KernelLogBell | EngineBell

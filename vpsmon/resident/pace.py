@@ -1,4 +1,4 @@
-"""When the resident monitor looks next: at its interval, and at once when the kernel rings. Pure."""
+"""When the resident monitor looks next, and at how much: at its interval, and at once when the kernel rings. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ CLOSEST_SECONDS = 2.1
 # A machine under lasting pressure rings all the time. A pass costs some 20 ms, and writes to a disk that is busy.
 _MOST_AT_ONCE = 15
 _SECONDS_FOR_ONE_MORE = 5.0
+# The shortest times that a check or rule counts in are minutes: seen once a minute, none of them is missed.
+_LONGEST_WITHOUT_STACK_SECONDS = 60.0
 
 
 class Pace:
@@ -48,3 +50,23 @@ class Pace:
         self._latest = now
         self._is_rung = False
         return is_regular
+
+
+class StackTurns:
+    """Which regular looks ask the stack: all, but only every second one while all is well. Asking it is most of a look.
+
+    What Docker tells of containers in between is enough to have the next look ask.
+    """
+
+    def __init__(self) -> None:
+        self._may_pause = False
+
+    def note(self, is_well: bool) -> None:
+        """Note whether all was well in the latest look that asked, and nothing has happened since."""
+        self._may_pause = is_well
+
+    def is_next(self, interval_seconds: float) -> bool:
+        """Return whether the look that starts now asks the stack; after one that does not, the next one does."""
+        is_pause = self._may_pause and 2 * interval_seconds <= _LONGEST_WITHOUT_STACK_SECONDS
+        self._may_pause = False
+        return not is_pause

@@ -36,6 +36,8 @@ _URGENT_MODULES = (
 _PATIENCE = 15.0
 # How a pass tells that the stack needs recovery.
 EXIT_CRITICAL = 3
+# How it tells that a stack was asked, and nothing was found wrong with it or with the machine.
+EXIT_WELL = 4
 
 
 class Report(NamedTuple):
@@ -79,7 +81,10 @@ def run_pass(config: Config, with_stack: bool, report_descriptor: int) -> int:
     if stack is None:
         return 0
     report_problems(config.settings, state, stack)
-    return EXIT_CRITICAL if worst_status(stack.findings) == "critical" else 0
+    if worst_status(stack.findings) == "critical":
+        return EXIT_CRITICAL
+    is_well = worst_status(stack.findings) == worst_status(kernel.findings) == "ok" and not stack.state_error
+    return EXIT_WELL if is_well else 0
 
 
 def _run_rest(context: PassContext, kernel: StageResult, with_stack: bool) -> StageResult | None:

@@ -18,9 +18,10 @@ from vpsmon.log import say
 from vpsmon.resident.child_process import fork, name_end
 from vpsmon.resident.doorbells import Bell, EngineBell, KernelLogBell, PressureBell, explain_silence
 from vpsmon.resident.handover import Orders, become_resident, receive_config
-from vpsmon.resident.pace import Pace
+from vpsmon.resident.pace import Pace, StackTurns
 from vpsmon.resident.pass_process import (
     EXIT_CRITICAL,
+    EXIT_WELL,
     load_what_is_urgent,
     note_containers,
     parse_report,
@@ -50,6 +51,7 @@ class Watcher:
         self._is_told_to_stop = False
         self._is_told_to_reload = False
         self._pace = Pace(time.monotonic())
+        self._turns = StackTurns()
         self._bells: dict[int, Bell] = {}
         # The children: all, the passes, the one that asks the stack, and the pipe of the one at the kernel checks.
         self._children: set[int] = set()
@@ -117,6 +119,7 @@ class Watcher:
         else:
             say("error", "the configuration has faults: going on with the one before")
         self._notifier.send("READY=1")
+        self._turns.note(is_well=False)
         self._pace.look_now()
 
     # --- passes -------------------------------------------------------------------------------------------------------
@@ -129,10 +132,10 @@ class Watcher:
         return self._report_descriptor is None and len(self._passes) < _MOST_PASSES
 
     def _start_pass(self) -> None:
-        """Start a pass. It asks the stack as well when it is a regular one, unless an earlier one still does."""
-        settings = self._config.settings
-        is_regular = self._pace.start(time.monotonic(), self._interval_option_seconds or settings.MONITOR_INTERVAL_SEC)
-        with_stack = is_regular and not self._stack_child
+        """Start a pass. A regular one asks the stack as well, unless an earlier one still does, or all is well."""
+        interval_seconds = self._interval_option_seconds or self._config.settings.MONITOR_INTERVAL_SEC
+        is_regular = self._pace.start(time.monotonic(), interval_seconds)
+        with_stack = is_regular and not self._stack_child and self._turns.is_next(interval_seconds)
         if is_regular:
             self._hang_engine_bell()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -178,6 +181,7 @@ class Watcher:
             self._note_child(self._repairs.note_end(child_id, self._config))
             if child_id == self._stack_child:
                 self._stack_child = 0
+                self._turns.note(exit_status == EXIT_WELL)
                 if exit_status == EXIT_CRITICAL:
                     self._recover(frozenset({"stack"}))
 
@@ -223,7 +227,9 @@ class Watcher:
         if isinstance(bell, EngineBell):
             if bell.is_broken:
                 del self._bells[bell.descriptor]
-            elif has_rung:
+            if has_rung or bell.is_broken:
+                self._turns.note(is_well=False)
+            if has_rung and bell.is_start:
                 self._note_containers(bell.events)
         elif has_rung:
             self._hear(bell)

@@ -14,6 +14,7 @@ from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.stack import docker_client
 from vpsmon.stack.docker_api import ApiError, Engine, NotFound
+from vpsmon.stack.engine_socket import START_EVENT
 
 # A paused container runs nothing and still holds its memory.
 STATUSES_WITH_MEMORY = ("running", "paused")
@@ -83,8 +84,10 @@ def read_containers(host: Host, settings: Settings) -> list[Container]:
 
 
 def inspect_named(host: Host, events: bytes) -> list[Container]:
-    """Return the containers whose ids stand in the engine's events. Raises NotApplicable, ReadError."""
-    ids = sorted({match.decode() for match in _ID.findall(events)})
+    """Return the containers that the engine's events say were started. Raises NotApplicable, ReadError."""
+    ids = sorted(
+        {found[1].decode() for line in events.splitlines() if START_EVENT in line and (found := _ID.search(line))}
+    )
     with docker_client.open_client(docker_client.TIMEOUT_SECONDS * host.patience) as client:
         return [parse_container(client.inspect_container(each)) for each in ids]
 

@@ -1,6 +1,6 @@
-"""Where a container engine of this machine listens: Docker's socket, then Podman's.
+"""Where a container engine of this machine listens: Docker's socket, then Podman's, and a word of what it tells there.
 
-Paths alone: the resident monitor imports this, and nothing else of the stack.
+The resident monitor imports this, and nothing else of the stack.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+# In the line of the event of a container that was started (`GET /events` of the Docker Engine API).
+START_EVENT = b'"Action":"start"'
 _LOCAL = "unix://"
 
 
