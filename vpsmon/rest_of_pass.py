@@ -30,9 +30,7 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     """
     result = find_absence(context) or _run_stack_stage(context, entry_id)
     deliver(context)
-    is_good = not (result.state_error or context.state.trouble)
-    if context.with_alerts and context.config.settings.HEARTBEAT_URL and is_good:
-        _send_heartbeat(context.host, context.config.settings.HEARTBEAT_URL)
+    send_heartbeat(context, result)
     if has_email(context):
         from vpsmon.storage.mail_spool import deliver_mail
 
@@ -92,8 +90,17 @@ def has_email(context: PassContext) -> bool:
     return bool(list_due(context.host, context.state))
 
 
-def _send_heartbeat(host: Host, url: str) -> None:
-    """The dead-man's switch at the other end rings when this stops coming; here a failure is only a warning."""
+def send_heartbeat(context: PassContext, result: StageResult) -> None:
+    """Fetch HEARTBEAT_URL, if there is one and the pass was good: it could remember what it found.
+
+    The dead-man's switch at the other end rings when this stops coming; here a failure is only a warning.
+    """
+    url = context.config.settings.HEARTBEAT_URL
+    if context.with_alerts and url and not (result.state_error or context.state.trouble):
+        _fetch_heartbeat(context.host, url)
+
+
+def _fetch_heartbeat(host: Host, url: str) -> None:
     try:
         reply = host.request("GET", url, None, {}, _HEARTBEAT_TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:

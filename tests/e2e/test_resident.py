@@ -103,7 +103,7 @@ def test_passes_follow_the_interval_and_go_on_while_a_message_hangs(workdir: Wor
 def test_passes_that_do_not_end_are_no_more_than_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine that thrashes each takes half a minute and 8 MB; the kernel rings every two seconds."""
 
-    def report_and_hang(config: Config, with_stack: bool, descriptor: int) -> int:
+    def report_and_hang(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
         os.write(descriptor, marshal.dumps(("ok", ())))
         os.close(descriptor)
         time.sleep(60)

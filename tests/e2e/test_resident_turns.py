@@ -17,6 +17,7 @@ from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.resident import forked_watcher
+from tests.kit.telegram import FakeTelegram
 from vpsmon.config import Config
 from vpsmon.resident import doorbells
 from vpsmon.resident.pass_process import EXIT_WELL
@@ -52,15 +53,18 @@ def count_stack_looks(workdir: Workdir, passes: int) -> int:
 
 @pytest.mark.usefixtures("docker_host")
 def test_a_real_stack_is_asked_by_every_second_pass_until_a_container_fails(
-    workdir: Workdir, engine: DockerEngine
+    workdir: Workdir, engine: DockerEngine, telegram: FakeTelegram
 ) -> None:
-    workdir.write_config(**CALM)
+    workdir.write_config(**CALM, HEARTBEAT_URL=f"{telegram.url}/ping")
     options = ["monitor", "--interval", "2"]
     with (
         run_container(engine, "web", SLEEP, restart_policy={"Name": "always"}, **QUICK) as container,
         started_vpsmon(options, env={"DOCKER_HOST": engine.url}, cwd=workdir.path),
     ):
         wait_until(lambda: count_stack_looks(workdir, 6) in (2, 3), 2 * PATIENCE_SECONDS, "every second pass asks")
+        beats = len(telegram.requests)
+        count_stack_looks(workdir, 8)
+        assert len(telegram.requests) - beats >= 6, "the heartbeat does not wait for the stack's turn"
         container.kill()  # a warning: it is not essential
         wait_until(lambda: count_stack_looks(workdir, 6) >= 5, 2 * PATIENCE_SECONDS, "every pass asks")
 
@@ -69,7 +73,7 @@ def test_a_real_stack_is_asked_by_every_second_pass_until_a_container_fails(
 def watcher_of_a_healthy_stack(engine_socket: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A monitor whose passes only note whether they were to ask the stack, and find all well."""
 
-    def note_and_report(config: Config, with_stack: bool, descriptor: int) -> int:
+    def note_and_report(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
         with notes.open("a") as file:
             file.write(str(int(with_stack)))
         os.write(descriptor, marshal.dumps(("ok", ())))

@@ -52,9 +52,10 @@ def parse_report(data: bytes) -> Report | None:
     return Report(*marshal.loads(data)) if data else None  # noqa: S302 written by a copy of this process
 
 
-def run_pass(config: Config, with_stack: bool, report_descriptor: int) -> int:
+def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descriptor: int) -> int:
     """Run the kernel checks, report, and go on with the stack, or with nothing but sending; return the exit status.
 
+    The heartbeat belongs to the regular passes.
     What the kernel checks found is reported before anything that can hang is asked.
     """
     from vpsmon.findings import worst_status
@@ -73,7 +74,7 @@ def run_pass(config: Config, with_stack: bool, report_descriptor: int) -> int:
     os.write(report_descriptor, marshal.dumps((worst_status(kernel.findings), critical_rows)))
     os.close(report_descriptor)
     try:
-        stack = _run_rest(context, kernel, with_stack)
+        stack = _run_rest(context, kernel, is_regular, with_stack)
     except StateError as error:
         if not kernel.state_error:  # else it is said already
             say("error", str(error))
@@ -87,9 +88,9 @@ def run_pass(config: Config, with_stack: bool, report_descriptor: int) -> int:
     return EXIT_WELL if is_well else 0
 
 
-def _run_rest(context: PassContext, kernel: StageResult, with_stack: bool) -> StageResult | None:
+def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_stack: bool) -> StageResult | None:
     """Return what the stage of the stack found, or None where it was not asked. Raises StateError."""
-    from vpsmon.rest_of_pass import deliver, run_rest_of_pass
+    from vpsmon.rest_of_pass import deliver, run_rest_of_pass, send_heartbeat
     from vpsmon.storage.state import StateBusy
 
     if with_stack:
@@ -97,6 +98,8 @@ def _run_rest(context: PassContext, kernel: StageResult, with_stack: bool) -> St
     # A process that sends already takes along what is new.
     with contextlib.suppress(StateBusy):
         deliver(context, waits=False)
+    if is_regular:
+        send_heartbeat(context, kernel)
     return None
 
 

@@ -140,7 +140,7 @@ class Watcher:
             self._hang_engine_bell()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
-            child_id = fork(lambda: run_pass(self._config, with_stack, write_end))
+            child_id = fork(lambda: run_pass(self._config, is_regular, with_stack, write_end))
         except OSError as error:
             os.close(read_end)
             say("error", f"no process for a pass could be started: {error.strerror}; the next one tries again")
