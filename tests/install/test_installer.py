@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
-from tests.kit.systemd_machine import Done, Machine, systemd_machine
+from tests.kit.systemd_machine import PYTHON_VERSION, Done, Machine, systemd_machine
 from tests.kit.telegram import FakeTelegram
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,7 +266,8 @@ def test_purge_asks_first_and_leaves_the_machine_as_it_was(machine: Machine, bef
 
 
 def test_no_python_venv_and_no_way_to_get_it(machine: Machine) -> None:
-    machine.read("dpkg --remove --force-depends python3-venv python3.11-venv && rm -r /etc/apt/sources.list*")
+    packages = f"python3-venv python{PYTHON_VERSION}-venv"
+    machine.read(f"dpkg --remove --force-depends {packages} && rm -r /etc/apt/sources.list*")
     done = machine.shell(INSTALL)
     assert done.status == 1
     assert "running apt-get install -y python3-venv" in done.errors

@@ -32,11 +32,28 @@ from tests.kit.kernel import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE_FOLDER = Path("/var/tmp")
-IMAGE = "vpsmon-test/systemd"
-SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
+
+
+class Suite(NamedTuple):
+    """A distribution to install on: its Python, and what debootstrap wants to know."""
+
+    python_version: str
+    mirror: str = "http://deb.debian.org/debian"
+    options: str = ""
+
+
+# Debian has no package with Ubuntu's keys, and what is installed here is thrown away.
+_UBUNTU = ("http://archive.ubuntu.com/ubuntu", "--components=main,universe --no-check-gpg")
+SUITES = {
+    "bookworm": Suite("3.11"),
+    "trixie": Suite("3.13"),
+    "jammy": Suite("3.10", *_UBUNTU),
+    "noble": Suite("3.12", *_UBUNTU),
+}
+SUITE = os.environ.get("TEST_SUITE", "bookworm")
+PYTHON_VERSION = SUITES[SUITE].python_version
+IMAGE = f"vpsmon-test/systemd-{SUITE}"
 PACKAGES = "systemd,systemd-sysv,dbus,procps,python3,python3-venv,ca-certificates,man-db,bash-completion"
-PYTHON_VERSION = "3.11"  # of that suite
 # All that systemd needs, and no more: without CAP_SYS_TIME nothing in it can turn the clock of the host.
 CAPABILITIES = ["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "SYS_NICE", "SYSLOG", "DAC_READ_SEARCH", "IPC_LOCK", "SYS_BOOT"]
 BOOT = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /lib/systemd/systemd"
@@ -204,9 +221,13 @@ def _import_image(engine: DockerEngine) -> None:
 
 def _root_archive() -> Path:
     """Return a tar of the root folder, made by debootstrap in memory, which is several times as fast as on a disk."""
+    suite = SUITES[SUITE]
+    # An older debootstrap does not know the newest names; the scripts of one distribution are all the same.
+    scripts = "/usr/share/debootstrap/scripts/" + ("gutsy" if "ubuntu" in suite.mirror else "sid")
+    options = f"--variant=minbase --include={PACKAGES} {suite.options}"
     script = (
         "mount -t tmpfs tmpfs /mnt && "
-        f"debootstrap --variant=minbase --include={PACKAGES} {SUITE} /mnt {MIRROR} && "
+        f"debootstrap {options} {SUITE} /mnt {suite.mirror} {scripts} && "
         'rm -rf /mnt/var/cache/apt/archives/*.deb && tar -C /mnt --numeric-owner -cf "$0" .'
     )
     return _keep("root", f"{SUITE} {PACKAGES} {script}", ".tar", ["unshare", "--mount", "sh", "-ec", script])
