@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
 from tests.kit.prometheus import (
@@ -35,8 +35,6 @@ SECONDS = 60
 # What Prometheus adds to a series.
 OF_THE_TARGET = ("__name__", "host", "instance", "job")
 TABLES = """
-create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz, "stoppedAt" timestamptz,
-  "workflowId" varchar(36), "deletedAt" timestamptz, "createdAt" timestamptz not null default now());
 insert into execution_entity (status, "stoppedAt") select 'success', now() from generate_series(1, 7);
 insert into execution_entity (status, "stoppedAt") select 'error', now() from generate_series(1, 2);
 insert into execution_entity (status) values ('running'), ('running'), ('waiting');
@@ -75,6 +73,7 @@ def exported(engine: DockerEngine) -> Iterator[Exported]:
     with tempfile.TemporaryDirectory(prefix="vpsmon-") as name, compose_stack(engine) as stack:
         folder = Path(name)
         folder.chmod(0o755)
+        stack.psql(EXECUTION_TABLE)
         stack.psql(TABLES)
         stack.waha.add("default")
         stack.waha.add("sales", "STOPPED")

@@ -10,13 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 
-# Columns are those of n8n 1.123.
 TABLES = """
-create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz, "stoppedAt" timestamptz,
-  "workflowId" varchar(36), "deletedAt" timestamptz, "createdAt" timestamptz not null default now());
 create table workflow_entity (id varchar(36), name varchar, active bool not null, "isArchived" bool not null);
 insert into workflow_entity values ('a', 'Lead intake', true, false), ('b', 'Nightly <sync>', true, false),
   ('c', 'Old', false, false), ('d', 'Archived', false, true);
@@ -34,6 +31,7 @@ create table leads as select g from generate_series(1, 3127) g;
 @pytest.fixture(scope="module")
 def stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     with compose_stack(engine) as running:
+        running.psql(EXECUTION_TABLE)
         running.psql(TABLES)
         running.waha.add("default")
         running.waha.add("sales", "SCAN_QR_CODE")

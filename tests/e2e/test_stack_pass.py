@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import silent_server
 from tests.kit.telegram import FakeTelegram
 
 TABLES = """
-create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz, "stoppedAt" timestamptz,
-  "workflowId" varchar(36), "deletedAt" timestamptz, "createdAt" timestamptz not null default now());
 insert into execution_entity (status, "stoppedAt") select 'success', now() from generate_series(1, 7);
 insert into execution_entity (status, "stoppedAt") select 'error', now() from generate_series(1, 2);
 insert into execution_entity (status) values ('running'), ('waiting');
@@ -44,6 +42,7 @@ STACK_CHECKS = {
 @pytest.fixture(scope="module")
 def stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     with compose_stack(engine) as running:
+        running.psql(EXECUTION_TABLE)
         running.psql(TABLES)
         running.waha.add("default")
         running.waha.add("sales", "STOPPED")

@@ -48,6 +48,12 @@ class ComposeStack:
         return output.decode().strip()
 
 
+# Columns are those of n8n 1.123.
+EXECUTION_TABLE = """create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz,
+  "stoppedAt" timestamptz, "workflowId" varchar(36), "deletedAt" timestamptz,
+  "createdAt" timestamptz not null default now());"""
+
+
 @contextmanager
 def compose_stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     """Start the six services on an internal network and wait until PostgreSQL and Redis answer."""
