@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -241,11 +242,12 @@ def _wheels() -> Path:
 
 
 def _needs() -> list[str]:
-    """What pyproject.toml asks for, to run and to build."""
+    """What the installer asks for: the locked versions of what vpsmon runs with, and what builds it."""
     import tomli
 
+    locked = re.findall(r"^[\w.-]+==[^\s;\\]+", (ROOT / "vpsmon/requirements.lock").read_text(), re.MULTILINE)
     project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    return [*locked, *project["build-system"]["requires"]]
 
 
 def _keep(kind: str, made_from: str, ending: str, command: list[str]) -> Path:
