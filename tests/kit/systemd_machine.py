@@ -74,11 +74,12 @@ ExecStart=/lib/systemd/systemd-socket-proxyd /engine.sock
 """
 KEPT_SECONDS = 86_400
 TERMINAL_SECONDS = 120  # building an environment, on a busy machine
-# Everything that anybody may have changed, without what the kernel, the journal and the passing of time put there. What
-# is in a file is compared where an installer may write; of the packages below /usr, their sizes.
+# Everything that anybody may have changed, without what the kernel, the journal, useradd and the passing of time put
+# there. What is in a file is compared where an installer may write; of the packages below /usr, their sizes.
 LISTING = r"""
 find / -xdev '(' -path /proc -o -path /sys -o -path '/var/log/journal/*' -o -path /var/cache \
-  -o -path '/var/tmp/systemd-private-*' ')' -prune \
+  -o -path '/var/tmp/systemd-private-*' \
+  -o -path /var/log/lastlog -o -path /var/log/faillog ')' -prune \
   -o -type d -printf '%p %m %u %g\n' -o -printf '%p %y %m %u %g %s %l\n'
 find /etc /opt /root /usr/local /var/lib -xdev -type f -exec sha256sum {} +
 """
