@@ -69,7 +69,7 @@ def ask(turns: StackTurns, interval_seconds: float, looks: int) -> list[bool]:
     for _ in range(looks):
         asked.append(turns.is_next(interval_seconds))
         if asked[-1]:
-            turns.note(is_well=True)
+            turns.note_end(is_well=True)
     return asked
 
 
@@ -82,11 +82,21 @@ def test_a_stack_that_is_not_well_is_asked_by_every_look() -> None:
     turns = StackTurns()
     for _ in range(4):
         assert turns.is_next(30)
-        turns.note(is_well=False)
+        turns.note_end(is_well=False)
 
 
 def test_what_happens_after_a_look_that_found_all_well_has_the_next_one_ask() -> None:
     turns = StackTurns()
     assert ask(turns, 30, 3) == [True, False, True]
-    turns.note(is_well=False)
+    turns.note_event()
     assert turns.is_next(30)
+
+
+def test_what_happens_during_a_look_has_the_next_one_ask_whatever_it_finds() -> None:
+    turns = StackTurns()
+    assert turns.is_next(30)
+    turns.note_event()
+    turns.note_end(is_well=True)
+    assert turns.is_next(30)
+    turns.note_end(is_well=True)
+    assert not turns.is_next(30)

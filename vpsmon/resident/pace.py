@@ -60,13 +60,20 @@ class StackTurns:
 
     def __init__(self) -> None:
         self._may_pause = False
+        self._has_happened = False
 
-    def note(self, is_well: bool) -> None:
-        """Note whether all was well in the latest look that asked, and nothing has happened since."""
-        self._may_pause = is_well
+    def note_event(self) -> None:
+        """Note that something has happened that a look may have missed."""
+        self._may_pause = False
+        self._has_happened = True
+
+    def note_end(self, is_well: bool) -> None:
+        """Note whether the look that asked found all well; what happened meanwhile it may have missed."""
+        self._may_pause = is_well and not self._has_happened
 
     def is_next(self, interval_seconds: float) -> bool:
         """Return whether the look that starts now asks the stack; after one that does not, the next one does."""
         is_pause = self._may_pause and 2 * interval_seconds <= _LONGEST_WITHOUT_STACK_SECONDS
         self._may_pause = False
+        self._has_happened = False
         return not is_pause

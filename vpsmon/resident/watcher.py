@@ -119,7 +119,7 @@ class Watcher:
         else:
             say("error", "the configuration has faults: going on with the one before")
         self._notifier.send("READY=1")
-        self._turns.note(is_well=False)
+        self._turns.note_event()
         self._pace.look_now()
 
     # --- passes -------------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Watcher:
             self._note_child(self._repairs.note_end(child_id, self._config))
             if child_id == self._stack_child:
                 self._stack_child = 0
-                self._turns.note(exit_status == EXIT_WELL)
+                self._turns.note_end(exit_status == EXIT_WELL)
                 if exit_status == EXIT_CRITICAL:
                     self._recover(frozenset({"stack"}))
 
@@ -228,7 +228,7 @@ class Watcher:
             if bell.is_broken:
                 del self._bells[bell.descriptor]
             if has_rung or bell.is_broken:
-                self._turns.note(is_well=False)
+                self._turns.note_event()
             if has_rung and bell.is_start:
                 self._note_containers(bell.events)
         elif has_rung:
