@@ -277,7 +277,7 @@ def test_the_monitor_recalls_what_its_last_pass_saw(
         leaky = stack.enter_context(run_container(engine, "leaky", SLEEP, **QUICK))
         thrash_while_running(monkeypatch, thrash, find_first_process(leaky))
         for container in (n8n, leaky) if is_known else (n8n,):
-            assert note_containers(config, f'{{"id":"{container.id}"}}'.encode()) == 0
+            assert note_containers(config, f'{{"id":"{container.id}","Action":"start"}}'.encode()) == 0
         if is_known:
             stack.enter_context(silenced(engine))
         assert recover_memory(config) == 0
