@@ -11,19 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.kit.command import ConfigValue, Workdir, started_vpsmon, vpsmon_path
+from tests.kit.command import QUIET_LIMITS, Workdir, started_vpsmon, vpsmon_path
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory
 from tests.kit.telegram import FakeTelegram
 
 pytestmark = pytest.mark.alone
-QUIET: dict[str, ConfigValue] = {
-    "DISK_WARNING_PCT": 100,
-    "DISK_CRITICAL_PCT": 100,
-    # The test's own hog would otherwise raise a second kind of alert.
-    "MEMORY_PRESSURE_WARNING": 100,
-    "MEMORY_PRESSURE_THRESHOLD": 100,
-}
 
 
 def configure(workdir: Workdir, telegram: FakeTelegram) -> None:
@@ -31,7 +24,7 @@ def configure(workdir: Workdir, telegram: FakeTelegram) -> None:
         TELEGRAM_BOT_TOKEN=telegram.token,
         TELEGRAM_CHAT_ID=str(telegram.chat_id),
         TELEGRAM_API_BASE=telegram.url,
-        **QUIET,
+        **QUIET_LIMITS,
     )
 
 
@@ -73,7 +66,7 @@ def test_without_interference_a_kill_is_exactly_one_message(workdir: Workdir, te
 
 
 def test_without_dev_kmsg_the_victim_is_named_by_dmesg(workdir: Workdir) -> None:
-    workdir.write_config(**QUIET)
+    workdir.write_config(**QUIET_LIMITS)
     shell = "mount --bind /dev/null /dev/kmsg && exec"
     command = ["unshare", "--mount", "sh", "-ec", f"{shell} {vpsmon_path()} monitor --once --json"]
 
@@ -89,7 +82,7 @@ def test_without_dev_kmsg_the_victim_is_named_by_dmesg(workdir: Workdir) -> None
 
 
 def test_the_container_of_the_victim_is_named(workdir: Workdir, engine: DockerEngine) -> None:
-    workdir.write_config(**QUIET)
+    workdir.write_config(**QUIET_LIMITS)
     workdir.run("monitor", "--once")
     with run_container(engine, "leaky", "tail /dev/zero", mem_limit="16m", memswap_limit="16m") as container:
         container.wait(timeout=60)

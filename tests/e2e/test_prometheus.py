@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
 from tests.kit.prometheus import (
@@ -73,7 +73,6 @@ def exported(engine: DockerEngine) -> Iterator[Exported]:
     with tempfile.TemporaryDirectory(prefix="vpsmon-") as name, compose_stack(engine) as stack:
         folder = Path(name)
         folder.chmod(0o755)
-        stack.psql(EXECUTION_TABLE)
         stack.psql(TABLES)
         stack.waha.add("default")
         stack.waha.add("sales", "STOPPED")

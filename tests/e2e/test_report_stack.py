@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine
 
 TABLES = """
@@ -31,7 +31,6 @@ create table leads as select g from generate_series(1, 3127) g;
 @pytest.fixture(scope="module")
 def stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     with compose_stack(engine) as running:
-        running.psql(EXECUTION_TABLE)
         running.psql(TABLES)
         running.waha.add("default")
         running.waha.add("sales", "SCAN_QR_CODE")

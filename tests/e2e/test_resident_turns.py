@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.command import ConfigValue, Workdir, started_vpsmon
+from tests.kit.command import QUIET_LIMITS, Workdir, started_vpsmon
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP
@@ -23,13 +23,6 @@ from vpsmon.resident import doorbells
 from vpsmon.resident.pass_process import EXIT_WELL
 
 PATIENCE_SECONDS = 60.0
-CALM: dict[str, ConfigValue] = {
-    "DISK_WARNING_PCT": 100,
-    "DISK_CRITICAL_PCT": 100,
-    "MEMORY_PRESSURE_WARNING": 100,
-    "MEMORY_PRESSURE_THRESHOLD": 100,
-    "RECOVER_ON_CRITICAL": False,
-}
 
 
 def read_looks(workdir: Workdir) -> tuple[float, float]:
@@ -55,7 +48,7 @@ def count_stack_looks(workdir: Workdir, passes: int) -> int:
 def test_a_real_stack_is_asked_by_every_second_pass_until_a_container_fails(
     workdir: Workdir, engine: DockerEngine, telegram: FakeTelegram
 ) -> None:
-    workdir.write_config(**CALM, HEARTBEAT_URL=f"{telegram.url}/ping")
+    workdir.write_config(**QUIET_LIMITS, RECOVER_ON_CRITICAL=False, HEARTBEAT_URL=f"{telegram.url}/ping")
     options = ["monitor", "--interval", "2"]
     with (
         run_container(engine, "web", SLEEP, restart_policy={"Name": "always"}, **QUICK) as container,

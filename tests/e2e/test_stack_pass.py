@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.kit.command import Workdir
-from tests.kit.compose import EXECUTION_TABLE, POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
+from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, ComposeStack, compose_stack
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import silent_server
@@ -42,7 +42,6 @@ STACK_CHECKS = {
 @pytest.fixture(scope="module")
 def stack(engine: DockerEngine) -> Iterator[ComposeStack]:
     with compose_stack(engine) as running:
-        running.psql(EXECUTION_TABLE)
         running.psql(TABLES)
         running.waha.add("default")
         running.waha.add("sales", "STOPPED")

@@ -22,6 +22,10 @@ PROJECT = "crm"
 POSTGRES_PASSWORD = "pg s3cret'%"
 REDIS_PASSWORD = "redis-s3cret"
 WAHA_KEY = "waha-s3cret"
+# Columns are those of n8n 1.123.
+_EXECUTION_TABLE = """create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz,
+  "stoppedAt" timestamptz, "workflowId" varchar(36), "deletedAt" timestamptz,
+  "createdAt" timestamptz not null default now());"""
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,9 @@ class ComposeStack:
         return output.decode().strip()
 
 
-# Columns are those of n8n 1.123.
-EXECUTION_TABLE = """create table execution_entity (id serial, status varchar not null, "startedAt" timestamptz,
-  "stoppedAt" timestamptz, "workflowId" varchar(36), "deletedAt" timestamptz,
-  "createdAt" timestamptz not null default now());"""
-
-
 @contextmanager
 def compose_stack(engine: DockerEngine) -> Iterator[ComposeStack]:
-    """Start the six services on an internal network and wait until PostgreSQL and Redis answer."""
+    """Start the six services on an internal network, with the database as n8n makes it when it starts, without rows."""
     import_stack_image(engine)
     with ExitStack() as cleanup:
         network = cleanup.enter_context(internal_network(engine, f"{PROJECT}_backend"))
@@ -74,6 +72,7 @@ def compose_stack(engine: DockerEngine) -> Iterator[ComposeStack]:
         stack = ComposeStack(engine, containers, n8n, waha)
         wait_until(lambda: stack.psql("select 1") == "1", 60, "PostgreSQL answers")
         wait_until(lambda: stack.redis("PING") == "PONG", 60, "Redis answers")
+        stack.psql(_EXECUTION_TABLE)
         yield stack
 
 

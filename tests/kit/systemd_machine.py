@@ -40,11 +40,13 @@ class Suite(NamedTuple):
 
     python_version: str
     mirror: str = "http://deb.debian.org/debian"
+    # An older debootstrap does not know the newest names; the script of one distribution serves all of its releases.
+    script: str = "sid"
     options: str = ""
 
 
 # Debian has no package with Ubuntu's keys, and what is installed here is thrown away.
-_UBUNTU = ("http://archive.ubuntu.com/ubuntu", "--components=main,universe --no-check-gpg")
+_UBUNTU = ("http://archive.ubuntu.com/ubuntu", "gutsy", "--components=main,universe --no-check-gpg")
 SUITES = {
     "bookworm": Suite("3.11"),
     "trixie": Suite("3.13"),
@@ -224,12 +226,11 @@ def _import_image(engine: DockerEngine) -> None:
 def _root_archive() -> Path:
     """Return a tar of the root folder, made by debootstrap in memory, which is several times as fast as on a disk."""
     suite = SUITES[SUITE]
-    # An older debootstrap does not know the newest names; the scripts of one distribution are all the same.
-    scripts = "/usr/share/debootstrap/scripts/" + ("gutsy" if "ubuntu" in suite.mirror else "sid")
     options = f"--variant=minbase --include={PACKAGES} {suite.options}"
+    how = f"/usr/share/debootstrap/scripts/{suite.script}"
     script = (
         "mount -t tmpfs tmpfs /mnt && "
-        f"debootstrap {options} {SUITE} /mnt {suite.mirror} {scripts} && "
+        f"debootstrap {options} {SUITE} /mnt {suite.mirror} {how} && "
         'rm -rf /mnt/var/cache/apt/archives/*.deb && tar -C /mnt --numeric-owner -cf "$0" .'
     )
     return _keep("root", f"{SUITE} {PACKAGES} {script}", ".tar", ["unshare", "--mount", "sh", "-ec", script])

@@ -59,21 +59,21 @@ class StackTurns:
     """
 
     def __init__(self) -> None:
-        self._may_pause = False
+        self._is_well = False
+        # Since the latest look started: even if it found all well, it may have missed that.
         self._has_happened = False
 
     def note_event(self) -> None:
-        """Note that something has happened that a look may have missed."""
-        self._may_pause = False
+        """Note that something has happened."""
         self._has_happened = True
 
     def note_end(self, is_well: bool) -> None:
-        """Note whether the look that asked found all well; what happened meanwhile it may have missed."""
-        self._may_pause = is_well and not self._has_happened
+        """Note whether the look that asked found all well."""
+        self._is_well = is_well
 
     def is_next(self, interval_seconds: float) -> bool:
         """Return whether the look that starts now asks the stack; after one that does not, the next one does."""
-        is_pause = self._may_pause and 2 * interval_seconds <= _LONGEST_WITHOUT_STACK_SECONDS
-        self._may_pause = False
-        self._has_happened = False
-        return not is_pause
+        is_short = 2 * interval_seconds <= _LONGEST_WITHOUT_STACK_SECONDS
+        may_pause = is_short and self._is_well and not self._has_happened
+        self._is_well = self._has_happened = False
+        return not may_pause

@@ -70,8 +70,9 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
     context = PassContext(Host(), config, state)
     kernel = run_kernel_stage(context)
     report_problems(config.settings, state, kernel)
+    kernel_status = worst_status(kernel.findings)
     critical_rows = tuple(each.check for each in kernel.findings if each.status == "critical")
-    os.write(report_descriptor, marshal.dumps((worst_status(kernel.findings), critical_rows)))
+    os.write(report_descriptor, marshal.dumps((kernel_status, critical_rows)))
     os.close(report_descriptor)
     try:
         stack = _run_rest(context, kernel, is_regular, with_stack)
@@ -82,10 +83,10 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
     if stack is None:
         return 0
     report_problems(config.settings, state, stack)
-    if worst_status(stack.findings) == "critical":
+    stack_status = worst_status(stack.findings)
+    if stack_status == "critical":
         return EXIT_CRITICAL
-    is_well = worst_status(stack.findings) == worst_status(kernel.findings) == "ok" and not stack.state_error
-    return EXIT_WELL if is_well else 0
+    return EXIT_WELL if stack_status == kernel_status == "ok" and not stack.state_error else 0
 
 
 def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_stack: bool) -> StageResult | None:
