@@ -184,7 +184,8 @@ def test_an_impossible_time_from_waha_is_a_time_that_is_not_known_and_kept_nowhe
 ) -> None:
     with FakeWaha() as waha:
         name = bench.have_a_new_alert(WAHA_URL=waha.url, WAHA_API_KEY="x")
-        for number in effort.some(IMPOSSIBLE, 4):
+        # The second is no JSON: a session has its row then because the pass before has seen it.
+        for number in ["1", *effort.some(IMPOSSIBLE, 4)]:
             text = f'[{{"name": "default", "status": "WORKING", "timestamps": {{"activity": {number}}}}}]'
             waha.always = Answer(200, text.encode(), JSON)
             for _ in range(2):
