@@ -22,8 +22,6 @@ from tests.kit.engine import FakeEngine, PretendContainer
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
 
-# Fifty processes leave nothing for anybody else.
-pytestmark = pytest.mark.alone
 PATIENCE_SECONDS = 120.0
 # All commands that touch the state; what each may end with when 49 others do the same.
 COMMANDS = (
@@ -45,6 +43,7 @@ def bench(workdir: Workdir, telegram: FakeTelegram) -> Installation:
     return Installation(workdir, telegram)
 
 
+@pytest.mark.alone  # fifty processes leave nothing for anybody else
 def test_fifty_processes_at_once_tell_an_alert_once_and_leave_a_sound_state(
     bench: Installation, effort: Effort, figures: Counter[str]
 ) -> None:

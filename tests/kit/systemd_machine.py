@@ -217,6 +217,12 @@ def systemd_machine(engine: DockerEngine, name: str = "vps1") -> Iterator[Machin
         yield machine
 
 
+def prepare() -> None:
+    """Make what takes long to make, unless it is there; a test that comes meanwhile waits for it."""
+    _root_archive()
+    _wheels()
+
+
 def _import_image(engine: DockerEngine) -> None:
     if not engine.client.images.list(IMAGE):
         with _root_archive().open("rb") as archive:
@@ -275,3 +281,7 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {(done.stdout + done.stderr)[-2000:]}")
+
+
+if __name__ == "__main__":
+    prepare()
