@@ -7,13 +7,12 @@ is written as a whole: a stage that is killed anywhere has either happened or no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.alerts.incidents import Ledger, Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import add_entry
+from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
 from vpsmon.config import Config
@@ -126,8 +125,9 @@ def _record(
         files[TOTALS_FILE] = _count(state, notices, findings)
         result = result._replace(notices=notices, entry_id=entry_id)
         if notices and config.settings.has_telegram:
-            identity = entry_id or os.urandom(4).hex()
-            files[OUTBOX_FILE] = add_entry(state.load(OUTBOX_FILE), host.name, host.wall_seconds(), identity, notices)
+            outbox = state.load(OUTBOX_FILE)
+            identity = choose_identity(outbox, entry_id)
+            files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), identity, notices)
             result = result._replace(entry_id=identity)
     return _commit(state, result, files)
 

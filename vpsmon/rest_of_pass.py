@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
@@ -17,6 +18,7 @@ from vpsmon.host import Host
 from vpsmon.log import say
 from vpsmon.passes import PassContext, StageResult, record_stack_stage
 from vpsmon.stack.presence import explain_absence
+from vpsmon.storage.state import StateBusy, StateError
 
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
@@ -29,6 +31,15 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
     `entry_id` is the message of this pass in the outbox, if the kernel checks had anything to tell.
     """
     result = find_absence(context) or _run_stack_stage(context, entry_id)
+    try:
+        _send_all(context, result)
+    except StateError as error:
+        # What was found is remembered, and must not be lost to what follows it.
+        return result._replace(state_error=result.state_error or str(error))
+    return result
+
+
+def _send_all(context: PassContext, result: StageResult) -> None:
     deliver(context)
     send_heartbeat(context, result)
     if has_email(context):
@@ -36,7 +47,6 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
 
         # Last, because a mail server may take its time.
         deliver_mail(context.host, context.state, context.config.settings)
-    return result
 
 
 def find_absence(context: PassContext) -> StageResult | None:
@@ -59,20 +69,26 @@ def _run_stack_stage(context: PassContext, entry_id: str | None) -> StageResult:
         load_checks("stack"), context.host, context.config.settings, context.recall_memories().recall
     )
     if not attempts.wait(_GRACE_SECONDS):
-        deliver(context)
+        # Trouble with sending is met, and said, at the end of the pass as well.
+        with suppress(StateError):
+            deliver(context, waits=False)
     return record_stack_stage(context, attempts.collect(), entry_id)
 
 
 def deliver(context: PassContext, waits: bool = True) -> None:
     """Send what waits in the outbox, if anything. Raises StateError.
 
-    Only one process sends at a time. Where another one does: wait for it, or leave it to it, and raise StateBusy.
+    Only one process sends at a time, and takes along what is new: where another does, wait for it or leave it to it.
     """
     if has_mail(context):
         from vpsmon.alerts.delivery import Delivery
         from vpsmon.alerts.telegram import make_destination
 
-        Delivery(context.host, context.state, make_destination(context.config.settings)).deliver(waits)
+        try:
+            Delivery(context.host, context.state, make_destination(context.config.settings)).deliver(waits)
+        except StateBusy as error:
+            if waits:
+                say("warning", f"{error}; what waits in the outbox is sent by it or by the next pass")
 
 
 def has_mail(context: PassContext) -> bool:

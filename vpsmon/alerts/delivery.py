@@ -90,7 +90,7 @@ class Delivery:
             except MarkupRejected:
                 as_html = False
             except ChatMoved as moved:
-                self._remember_chat(moved.chat_id)
+                self._remember_chat(moved)
                 destination = destination._replace(chat_id=moved.chat_id)
         raise Refused("Telegram takes the message neither with markup nor without")
 
@@ -138,12 +138,12 @@ class Delivery:
             entries = [{**sent, "parts_sent": parts_sent}, *others]
             self._state.commit({FILE: {**outbox, "entries": entries}})
 
-    def _remember_chat(self, chat_id: str) -> None:
-        say("warning", f"the Telegram group has a new id: set TELEGRAM_CHAT_ID to {chat_id}")
+    def _remember_chat(self, moved: ChatMoved) -> None:
+        say("warning", str(moved))
         with self._state.lock():
             outbox = self._state.load(FILE)
-            moved = {"from": self._destination.chat_id, "to": chat_id}
-            self._state.commit({FILE: {**outbox, "moved_chat": moved}})
+            both = {"from": self._destination.chat_id, "to": moved.chat_id}
+            self._state.commit({FILE: {**outbox, "moved_chat": both}})
 
 
 def _list_parts(entry: dict[str, Any]) -> list[Part]:

@@ -1,7 +1,8 @@
-"""Alerts and reports on their way: outbox.json, written before the first attempt to send. Pure; delivery.py sends."""
+"""Alerts and reports on their way: outbox.json, written before the first attempt to send; delivery.py sends."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,12 @@ FILE = "outbox.json"
 _MOST_REPORTS = 7
 # A path, or what is no name of a file, would hold up all that wait behind it.
 _PHOTO = re.compile(r"(\d{4}-\d\d-\d\d\.png)?")
+
+
+def choose_identity(outbox: dict[str, Any], identity: str | None) -> str:
+    """Return the id of a message while all of it waits still, else a new one: one that has arrived is a duplicate."""
+    waits = any(entry["id"] == identity and not entry["parts_sent"] for entry in list_entries(outbox))
+    return identity if identity and waits else os.urandom(4).hex()
 
 
 def add_entry(

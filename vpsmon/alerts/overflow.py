@@ -21,13 +21,16 @@ MOST_CRITICAL = 2000
 def bound(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages without what there is no room for, and with one that says how much that was."""
     first, rest = entries[:1], entries[1:]
-    counts = rest.pop(0)["dropped"] if rest and "dropped" in rest[0] else {}
+    summary = rest.pop(0) if rest and "dropped" in rest[0] else None
+    counts: dict[str, int] = summary["dropped"] if summary else {}
     waiting = [Notice(*notice) for entry in rest for notice in entry["notices"]]
     if len(waiting) <= MOST_NOTICES:
         return entries
     dropped = set(_choose_mild(waiting)) | set(_choose_repeated(waiting))
     if len(waiting) - len(dropped) > MOST_CRITICAL:
         dropped |= set(range(len(waiting) - MOST_CRITICAL))
+    if not dropped:
+        return entries
     for position in dropped:
         severity = waiting[position].severity
         counts = {**counts, severity: counts.get(severity, 0) + 1}
@@ -35,7 +38,8 @@ def bound(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for entry in rest:
         texts = [next(kept) for _ in entry["notices"]]
         entry["notices"] = [list(notice) for notice in texts if notice]
-    return [*first, _summarize(rest[0], counts), *(entry for entry in rest if entry["notices"] or entry.get("lines"))]
+    oldest = summary or {**rest[0], "id": f"{rest[0]['id']}-"}
+    return [*first, _summarize(oldest, counts), *(entry for entry in rest if entry["notices"] or entry.get("lines"))]
 
 
 def _choose_mild(waiting: Sequence[Notice]) -> list[int]:
@@ -69,17 +73,16 @@ def _key(notice: Notice) -> tuple[str, str, str | None]:
     return notice.severity, notice.check, notice.object
 
 
-def _summarize(before: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
-    """Return the message, at the place and time of the oldest one that waits behind the first."""
+def _summarize(oldest: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
+    """Return the message, with the id and the time of the one before it, or of the oldest one that waits."""
     parts = [f"{counts[severity]} {severity}" for severity in ("critical", "warning", "info") if severity in counts]
     text = f"{sum(counts.values())} older alerts gave way to newer ones ({', '.join(parts)})"
-    wall_seconds = before["wall_seconds"]
+    wall_seconds = oldest["wall_seconds"]
     notice = Notice("warning", "outbox", None, text, "alert_history.log has them all", wall_seconds)
-    identity = before["id"] if "dropped" in before else f"{before['id']}-"
     return {
-        "id": identity,
+        "id": oldest["id"],
         "wall_seconds": wall_seconds,
-        "host": before["host"],
+        "host": oldest["host"],
         "notices": [list(notice)],
         "parts_sent": 0,
         "dropped": counts,

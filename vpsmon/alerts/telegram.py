@@ -30,11 +30,15 @@ _REMEDIES = {
 }
 
 
-class Refused(Exception):
+class NotSent(Exception):
+    """A message did not arrive."""
+
+
+class Refused(NotSent):
     """Telegram will never take this message; the text says why and what to do."""
 
 
-class TryLater(Exception):
+class TryLater(NotSent):
     """The message did not arrive, and may later; `retry_seconds` is how long Telegram asks to wait, or 0."""
 
     def __init__(self, reason: str, retry_seconds: float = 0) -> None:
@@ -42,15 +46,15 @@ class TryLater(Exception):
         self.retry_seconds = retry_seconds
 
 
-class MarkupRejected(Exception):
+class MarkupRejected(NotSent):
     """Telegram could not parse the markup; the same text without it will do."""
 
 
-class ChatMoved(Exception):
+class ChatMoved(NotSent):
     """The group has become a supergroup; `chat_id` is its new id."""
 
     def __init__(self, chat_id: str) -> None:
-        super().__init__(f"the chat has moved to {chat_id}")
+        super().__init__(f"the Telegram group has a new id: set TELEGRAM_CHAT_ID to {chat_id}")
         self.chat_id = chat_id
 
 
@@ -103,7 +107,7 @@ def _fetch(host: Host, destination: Destination, method: str, payload: dict[str,
     """Return the result of a method that only asks. Raises ReadError."""
     try:
         return _check_reply(_call(host, destination, method, payload)).get("result")
-    except (Refused, TryLater, MarkupRejected, ChatMoved) as error:
+    except NotSent as error:
         raise ReadError(str(error)) from None
 
 

@@ -35,11 +35,11 @@ def selftest(config_file: str | None, send: bool) -> None:
 
 
 def _send_message(host: Host, config: Config) -> str:
-    from vpsmon.alerts.telegram import Refused, TryLater, make_destination, send_message
+    from vpsmon.alerts.telegram import NotSent, make_destination, send_message
 
     text = f"{host.name} · {format_local(host.wall_seconds())}\nvpsmon's self-test: messages arrive."
     try:
         send_message(host, make_destination(config.settings), text, as_html=False)
-    except (Refused, TryLater) as error:
+    except NotSent as error:
         raise ReadError(str(error)) from None
     return "sent; look into the chat"

@@ -46,17 +46,16 @@ class ServiceEffectors:
         from vpsmon.stack import n8n_api
 
         host = self._make_host()
-        troubles = []
         for item in action.details["items"]:
+            trouble = "n8n says that it is paused, and it is still active"
             try:
                 n8n_api.deactivate(host, self._settings, item["id"])
             except n8n_api.KeyRefused:
                 raise
             except ReadError as error:
-                troubles.append(str(error))
+                trouble = str(error)
             now = n8n_api.read_workflow(host, self._settings, item["id"])
             if now is not None and now.is_active:
-                trouble = troubles[-1] if troubles else "n8n says that it is paused, and it is still active"
                 raise ReadError(f"{clean(item['name'])}: {trouble}")
         return Done()
 

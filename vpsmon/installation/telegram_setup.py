@@ -11,10 +11,7 @@ import click
 
 from vpsmon.alerts.telegram import (
     Chat,
-    ChatMoved,
-    MarkupRejected,
-    Refused,
-    TryLater,
+    NotSent,
     fetch_bot_name,
     fetch_latest_chat,
     make_destination,
@@ -113,5 +110,5 @@ def _send_first_message(host: Host, settings: Settings) -> None:
     try:
         send_message(host, make_destination(settings), text, as_html=False)
         click.echo("A first message is in the chat.")
-    except (Refused, TryLater, MarkupRejected, ChatMoved) as error:
+    except NotSent as error:
         click.echo(redact(f"The first message did not arrive: {error}"))

@@ -5,7 +5,6 @@ Everything is imported here and not by the watcher: what a copy imports goes bac
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -92,13 +91,10 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
 def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_stack: bool) -> StageResult | None:
     """Return what the stage of the stack found, or None where it was not asked. Raises StateError."""
     from vpsmon.rest_of_pass import deliver, run_rest_of_pass, send_heartbeat
-    from vpsmon.storage.state import StateBusy
 
     if with_stack:
         return run_rest_of_pass(context, kernel.entry_id)
-    # A process that sends already takes along what is new.
-    with contextlib.suppress(StateBusy):
-        deliver(context, waits=False)
+    deliver(context, waits=False)
     if is_regular:
         send_heartbeat(context, kernel)
     return None
@@ -145,14 +141,15 @@ def note_containers(config: Config, events: bytes) -> int:
 
 
 def recover_memory(config: Config) -> int:
-    """Run the one rule that helps a machine that thrashes, here and at once; return the exit status.
+    """Run the one rule that helps a machine that thrashes, here and at once; return 0 when it does so no more, else 1.
 
-    A program that is started needs seconds then; the rule looks again itself before it does anything.
+    A program that is started needs seconds then; the rule looks again itself before it does anything. What it has to
+    tell is sent by a pass: to send may take longer than it takes to fill up the swap.
     """
     from vpsmon.host import Host
     from vpsmon.log import say
     from vpsmon.recovery import swap_thrashing
-    from vpsmon.recovery.engine.run import recover
+    from vpsmon.recovery.engine.run import repair
     from vpsmon.storage.state import StateError
 
     def make_host() -> Host:
@@ -160,11 +157,11 @@ def recover_memory(config: Config) -> int:
 
     try:
         known = _recall_containers(make_host(), config)
-        recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
+        result = repair(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
     except StateError as error:
         say("error", str(error))
         return 1
-    return 0
+    return 0 if result.is_over and not result.is_other_running else 1
 
 
 def _recall_containers(host: Host, config: Config) -> list[Container]:

@@ -10,8 +10,11 @@ from vpsmon.resident.pass_process import recover_memory, start_recovery
 from vpsmon.settings import Config
 
 _PAUSE_SECONDS = 60.0
+# What no rule repairs may stay critical for days; only its timer starts recovery for it again.
+_BEYOND_REPAIR = frozenset({"swap_usage", "disk_usage", "disk_forecast", "memory_forecast"})
+_PAUSE_BEYOND_REPAIR_SECONDS = 86_400.0
 # What tells that memory is running out. One rule helps then, and it has to look again within seconds.
-_OF_MEMORY = frozenset({"memory_available", "memory_pressure", "swap_usage", "swap_in", "file_refaults"})
+_OF_MEMORY = frozenset({"memory_available", "memory_pressure", "swap_in", "file_refaults"})
 _PAUSE_OF_MEMORY_SECONDS = 5.0
 # It waits for what it did to show an effect, container after container.
 _LONGEST_RUN_SECONDS = 900
@@ -23,8 +26,7 @@ class RepairStarter:
     def __init__(self) -> None:
         self._memory_child = 0
         self._next_of_memory = 0.0
-        self._next = 0.0
-        self._rows: frozenset[str] = frozenset()
+        self._next: dict[str, float] = {}
 
     def start(self, rows: frozenset[str], config: Config) -> int:
         """Have what is critical repaired; return the id of the process that was started for it, or 0."""
@@ -42,21 +44,24 @@ class RepairStarter:
         self._memory_child = fork(lambda: recover_memory(config), _LONGEST_RUN_SECONDS)
         return self._memory_child
 
-    def note_end(self, child_id: int, config: Config) -> int:
-        """Take note that a process has ended; after the rule for memory the others have their turn, as `start`."""
-        if child_id != self._memory_child:
-            return 0
+    def is_of_memory(self, child_id: int) -> bool:
+        """Return whether this is the process of the rule for memory."""
+        return child_id == self._memory_child
+
+    def note_end_of_memory(self, is_over: bool, config: Config) -> int:
+        """Take note that the rule for memory has ended; when memory is no longer short the others have their turn.
+
+        Before that they would only be in its way. Returns as `start`.
+        """
         self._memory_child = 0
         self._next_of_memory = time.monotonic() + _PAUSE_OF_MEMORY_SECONDS
-        return self.start(frozenset({"after memory"}), config)
+        return self.start(frozenset({"after memory"}), config) if is_over else 0
 
     def _start_all(self, rows: frozenset[str], config: Config) -> int:
         now = time.monotonic()
-        if now < self._next:
-            # Something else has become critical: what was done for the first is no answer to it.
-            if rows <= self._rows:
-                return 0
-            rows |= self._rows
-        self._rows = rows
-        self._next = now + _PAUSE_SECONDS
+        # Something else that has become critical does not wait: what was done for the first is no answer to it.
+        if all(now < self._next.get(row, now) for row in rows):
+            return 0
+        for row in rows:
+            self._next[row] = now + (_PAUSE_BEYOND_REPAIR_SECONDS if row in _BEYOND_REPAIR else _PAUSE_SECONDS)
         return fork(lambda: start_recovery(config.path))

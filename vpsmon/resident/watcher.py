@@ -178,7 +178,10 @@ class Watcher:
             exit_status = os.waitstatus_to_exitcode(status)
             if exit_status < 0:
                 say("error", f"a process of vpsmon {name_end(exit_status)}; the next one goes on")
-            self._note_child(self._repairs.note_end(child_id, self._config))
+            if self._repairs.is_of_memory(child_id):
+                self._note_child(self._repairs.note_end_of_memory(exit_status == 0, self._config))
+                # What it has to tell waits in the outbox.
+                self._pace.ring()
             if child_id == self._stack_child:
                 self._stack_child = 0
                 self._turns.note_end(exit_status == EXIT_WELL)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.stack.docker_api import ApiError, Engine, UnixTransport
-from vpsmon.stack.engine_socket import list_usual_sockets
+from vpsmon.stack.engine_socket import list_usual_sockets, parse_socket, read_choice
 from vpsmon.text import clean
 
 TIMEOUT_SECONDS = 4.0
@@ -30,10 +30,7 @@ class Endpoint(NamedTuple):
     @property
     def socket_path(self) -> str | None:
         """The file of a Unix socket; None for another kind of address."""
-        for prefix in ("http+unix://", "unix://"):
-            if self.url.startswith(prefix):
-                return "/" + self.url[len(prefix) :].lstrip("/")
-        return None
+        return parse_socket(self.url)
 
 
 def find_endpoint(
@@ -55,8 +52,8 @@ def find_endpoint(
 
 def _find_explicit(environment: Mapping[str, str]) -> Endpoint | None:
     """Return what DOCKER_HOST or a docker context says, in the order of the docker command; None for neither."""
-    address = environment.get("DOCKER_HOST")
-    if address and address.startswith("unix://"):
+    address, name = read_choice(environment)
+    if address.startswith("unix://"):
         return Endpoint(address, "DOCKER_HOST")
     if address:
         from docker.utils import kwargs_from_env
@@ -64,8 +61,7 @@ def _find_explicit(environment: Mapping[str, str]) -> Endpoint | None:
         with _told_plainly("DOCKER_HOST"):
             options = kwargs_from_env(environment=dict(environment))
         return Endpoint(str(options["base_url"]), "DOCKER_HOST", options.get("tls"))
-    name = environment.get("DOCKER_CONTEXT") or _read_current_context(environment)
-    if not name or name == "default":
+    if not name:
         return None
     from docker.context import ContextAPI
 
@@ -74,19 +70,6 @@ def _find_explicit(environment: Mapping[str, str]) -> Endpoint | None:
     if not context or not context.Host:
         raise ReadError(f"docker context {clean(name)} does not exist: docker context ls shows which do")
     return Endpoint(context.Host, f"docker context {clean(name)}", context.TLSConfig)
-
-
-def _read_current_context(environment: Mapping[str, str]) -> str:
-    """Return the context that `docker context use` chose; without the library, which most machines need not load."""
-    import json
-
-    folder = environment.get("DOCKER_CONFIG") or os.path.join(environment.get("HOME") or "/root", ".docker")
-    try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-            name = json.load(file).get("currentContext")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return name if isinstance(name, str) else ""
 
 
 def connect(endpoint: Endpoint, timeout_seconds: float = TIMEOUT_SECONDS) -> Engine:

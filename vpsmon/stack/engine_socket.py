@@ -1,16 +1,50 @@
-"""Where a container engine of this machine listens: Docker's socket, then Podman's, and a word of what it tells there.
+"""Where a container engine of this machine listens, as the docker command finds it, then Docker's and Podman's sockets.
 
-The resident monitor imports this, and nothing else of the stack.
+And a word of what it tells there. The resident monitor imports this, and nothing else of the stack.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 # In the line of the event of a container that was started (`GET /events` of the Docker Engine API).
 START_EVENT = b'"Action":"start"'
-_LOCAL = "unix://"
+
+
+class Choice(NamedTuple):
+    """What was set: the address of an engine, or the name of a docker context; with neither the usual sockets count."""
+
+    address: str = ""
+    context: str = ""
+
+
+def read_choice(environment: Mapping[str, str]) -> Choice:
+    """Return what counts for the docker command: DOCKER_HOST, DOCKER_CONTEXT, what `docker context use` chose."""
+    if environment.get("DOCKER_HOST"):
+        return Choice(address=environment["DOCKER_HOST"])
+    name = environment.get("DOCKER_CONTEXT") or _read_current_context(environment)
+    return Choice(context="" if name == "default" else name)
+
+
+def _read_current_context(environment: Mapping[str, str]) -> str:
+    folder = environment.get("DOCKER_CONFIG") or os.path.join(environment.get("HOME") or "/root", ".docker")
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            name = json.load(file).get("currentContext")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
+def parse_socket(address: str) -> str | None:
+    """Return the file of the Unix socket of an address; None for another kind of address."""
+    for prefix in ("http+unix://", "unix://"):
+        if address.startswith(prefix):
+            return "/" + address[len(prefix) :].lstrip("/")
+    return None
 
 
 def list_usual_sockets(environment: Mapping[str, str]) -> Iterator[str]:
@@ -26,7 +60,7 @@ def list_usual_sockets(environment: Mapping[str, str]) -> Iterator[str]:
 
 def find_socket(environment: Mapping[str, str]) -> str | None:
     """Return the socket of the engine; None where there is none, or a context or address of another machine is set."""
-    address = environment.get("DOCKER_HOST", "")
-    if address or environment.get("DOCKER_CONTEXT"):
-        return address[len(_LOCAL) :] if address.startswith(_LOCAL) else None
+    choice = read_choice(environment)
+    if choice.address or choice.context:
+        return parse_socket(choice.address)
     return next((path for path in list_usual_sockets(environment) if os.path.exists(path)), None)

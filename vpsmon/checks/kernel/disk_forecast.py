@@ -5,15 +5,15 @@ Method and sources: vpsmon/trends/forecast.py. A disk that fills within FORECAST
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_below
-from vpsmon.checks._outlook import NO_HISTORY, describe_end, read_tails
+from vpsmon.checks._outlook import NO_HISTORY, describe_end, is_calm, note_trend, read_tails
 from vpsmon.findings import Finding, Previous
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean
-from vpsmon.trends.forecast import Plan, find_trend
+from vpsmon.trends.forecast import Plan, Trend, find_trend
 from vpsmon.trends.history import Tails, make_series
 from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
@@ -23,32 +23,51 @@ _PLAN = Plan((128, 64, 24, 8, 3, 1), 12)
 _LATEST_PASSES = 12
 
 
-class Reading(NamedTuple):
-    """The samples of this boot; the newest is that of the previous pass."""
+class Disk(NamedTuple):
+    """What was free of a disk at the newest sample, and where that leads."""
 
-    machine: Tails
+    free_mb: float
+    trend: Trend | None
+
+
+class Reading(NamedTuple):
+    """The disks of the newest sample of this boot, which is that of the previous pass, by path."""
+
+    disks: dict[str, Disk]
     wall_seconds: float
+    monotonic_seconds: float
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
-    """Return the history. Raises NotApplicable, OSError."""
-    tails = read_tails(host, MACHINE)
-    return Reading(tails._replace(passes=tails.passes[-_LATEST_PASSES:]), host.wall_seconds())
+    """Return where the disks of the history are going. Raises NotApplicable, OSError."""
+    return make_reading(read_tails(host, MACHINE), host.wall_seconds(), host.monotonic_seconds())
+
+
+def make_reading(tails: Tails, wall_seconds: float, monotonic_seconds: float) -> Reading:
+    """Return a reading of what the history holds."""
+    tails = tails._replace(passes=tails.passes[-_LATEST_PASSES:])
+    newest = tails.passes[-1].values if tails.passes else {}
+    disks = {
+        name.removeprefix(DISK_PREFIX): Disk(newest[name], find_trend(make_series(tails, name), _PLAN))
+        for name in sorted(newest)
+        if name.startswith(DISK_PREFIX)
+    }
+    return Reading(disks, wall_seconds, monotonic_seconds)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
-    """Return a finding for each path of the newest sample."""
-    newest = reading.machine.passes[-1].values if reading.machine.passes else {}
-    paths = sorted(name.removeprefix(DISK_PREFIX) for name in newest if name.startswith(DISK_PREFIX))
-    if not paths:
+    """Return a finding for each path."""
+    if not reading.disks:
         return [Finding("disk_forecast", None, "skipped", None, "days", "no history yet", NO_HISTORY)]
-    return [_judge_path(path, reading, settings) for path in paths]
+    memory = previous.memory if previous else {}
+    return [_judge_disk(path, disk, reading, settings, memory.get(path)) for path, disk in reading.disks.items()]
 
 
-def _judge_path(path: str, reading: Reading, settings: Settings) -> Finding:
-    trend = find_trend(make_series(reading.machine, DISK_PREFIX + path), _PLAN)
+def _judge_disk(path: str, disk: Disk, reading: Reading, settings: Settings, last: dict[str, float] | None) -> Finding:
+    trend = disk.trend
     if trend is None:
-        return Finding("disk_forecast", clean(path), "ok", None, "days", "no trend")
+        is_clear = is_calm(last, reading.monotonic_seconds, disk.free_mb)
+        return Finding("disk_forecast", clean(path), "ok", None, "days", "no trend", is_clear=is_clear)
     judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     end = describe_end(trend.hours_left, reading.wall_seconds)
     return Finding(
@@ -61,3 +80,12 @@ def _judge_path(path: str, reading: Reading, settings: Settings) -> Finding:
         advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
         is_clear=judgement.is_clear,
     )
+
+
+def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
+    """Return by path when there was a trend last, and what was free then."""
+    before = previous.memory if previous else {}
+    return {
+        path: note_trend(disk.trend is not None, reading.monotonic_seconds, disk.free_mb, before.get(path))
+        for path, disk in reading.disks.items()
+    }

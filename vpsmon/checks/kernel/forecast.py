@@ -6,11 +6,11 @@ Method and sources: vpsmon/trends/forecast.py. Looks back on the history of this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_below
-from vpsmon.checks._outlook import describe_end, read_tails
+from vpsmon.checks._outlook import describe_end, is_calm, note_trend, read_tails
 from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
@@ -31,20 +31,6 @@ _CONTAINER_PLAN = Plan((48, 24, 8, 3, 1, 0.2, 0.1), 12)
 # A container that has not been seen for so long has ended, or Docker does not answer.
 _STALE_SECONDS = 900
 _LEAST_GROWTH_MB = 5
-# An alert ends only after so long without a bad forecast: a trend is not gone because one pass is not sure of it.
-_CALM_SECONDS = 3600
-_MUCH_FREED = 1.3
-
-
-class Reading(NamedTuple):
-    """What is free of memory and swap up to now and where it leads, and the samples of this boot before."""
-
-    free: Series
-    trend: Trend | None
-    machine: Tails
-    containers: Tails
-    wall_seconds: float
-    monotonic_seconds: float
 
 
 class Growth(NamedTuple):
@@ -53,6 +39,23 @@ class Growth(NamedTuple):
     name: str
     mb_per_hour: float
     hours_left: float | None
+
+
+class Reading(NamedTuple):
+    """What is free of memory and swap up to now and where it leads, who grows, and the samples of this boot before."""
+
+    free: Series
+    trend: Trend | None
+    # Who grows without a limit is only told with the end of the machine's memory, and else not among them.
+    growing: list[Growth]
+    containers: Tails
+    wall_seconds: float
+    monotonic_seconds: float
+
+    @property
+    def free_mb(self) -> float:
+        """What is free now."""
+        return self.free.passes[-1].middle
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
@@ -70,36 +73,34 @@ def make_reading(
     series = make_series(machine, "free")
     now = Point(monotonic_seconds / 3600, free_mb, free_mb, free_mb)
     free = series._replace(passes=(*series.passes, now))
-    return Reading(free, find_trend(free), machine, containers, wall_seconds, monotonic_seconds)
+    trend = find_trend(free)
+    growing = find_growing(containers, monotonic_seconds, only_limited=trend is None)
+    return Reading(free, trend, growing, containers, wall_seconds, monotonic_seconds)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return the forecast of the machine, and of each container with a limit."""
-    # Who grows without a limit is only told with the end of the machine's memory.
-    growing = find_growing(reading, only_limited=reading.trend is None)
-    return [
-        judge_machine(reading, growing, settings, previous),
-        *_judge_containers(reading, growing, settings),
-    ]
+    memory = previous.memory if previous else {}
+    return [judge_machine(reading, settings, memory), *_judge_containers(reading, settings, memory)]
 
 
-def find_growing(reading: Reading, only_limited: bool = False) -> list[Growth]:
+def find_growing(containers: Tails, monotonic_seconds: float, only_limited: bool = False) -> list[Growth]:
     """Return the containers that grow, the fastest first; on demand only of those that have a limit."""
     growing = []
-    for name, limit_mb in _find_running(reading).items():
+    for name, limit_mb in _find_running(containers, monotonic_seconds).items():
         if only_limited and limit_mb is None:
             continue
-        series = make_series(reading.containers, name, limit_mb or 0.0)
+        series = make_series(containers, name, limit_mb or 0.0)
         trend = find_trend(series, _CONTAINER_PLAN, has_end=limit_mb is not None)
         if trend and -trend.per_hour * trend.seen_hours >= _LEAST_GROWTH_MB:
             growing.append(Growth(name, -trend.per_hour, trend.hours_left))
     return sorted(growing, key=lambda growth: -growth.mb_per_hour)
 
 
-def _find_running(reading: Reading) -> dict[str, float | None]:
+def _find_running(containers: Tails, monotonic_seconds: float) -> dict[str, float | None]:
     """Return the containers of the newest sample with their limits in MB, the largest first."""
-    newest = reading.containers.passes[-1:]
-    if not newest or reading.monotonic_seconds - newest[0].monotonic_seconds > _STALE_SECONDS:
+    newest = containers.passes[-1:]
+    if not newest or monotonic_seconds - newest[0].monotonic_seconds > _STALE_SECONDS:
         return {}
     values = newest[0].values
     names = [name for name in values if not name.endswith(LIMIT_SUFFIX)]
@@ -107,13 +108,12 @@ def _find_running(reading: Reading) -> dict[str, float | None]:
     return {name: values.get(name + LIMIT_SUFFIX) for name in names[:_MOST_CONTAINERS]}
 
 
-def judge_machine(
-    reading: Reading, growing: Sequence[Growth], settings: Settings, previous: Previous | None
-) -> Finding:
+def judge_machine(reading: Reading, settings: Settings, memory: Mapping[str, Any]) -> Finding:
     """Return the row of the whole machine."""
-    trend = reading.trend
+    trend, growing = reading.trend, reading.growing
     if trend is None:
-        return Finding("memory_forecast", None, "ok", None, "hours", "no trend", is_clear=_is_calm(reading, previous))
+        is_clear = is_calm(memory.get("machine"), reading.monotonic_seconds, reading.free_mb)
+        return Finding("memory_forecast", None, "ok", None, "hours", "no trend", is_clear=is_clear)
     judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     message = f"at this rate memory and swap run out in {describe_end(trend.hours_left, reading.wall_seconds)}"
     if growing:
@@ -136,21 +136,39 @@ def _digits(number: float) -> int:
     return 0 if number >= 10 else 1
 
 
-def _judge_containers(reading: Reading, growing: Sequence[Growth], settings: Settings) -> list[Finding]:
-    """Return a row for each container that has a limit, so that an alert of it can end."""
-    hours_left = {growth.name: growth for growth in growing}
+class _Limited(NamedTuple):
+    """A container with a limit, and where it goes."""
+
+    name: str
+    limit_mb: float
+    free_mb: float
+    growth: Growth | None
+
+
+def _list_limited(reading: Reading) -> list[_Limited]:
+    growths = {growth.name: growth for growth in reading.growing if growth.hours_left is not None}
+    running = _find_running(reading.containers, reading.monotonic_seconds)
+    values = reading.containers.passes[-1].values if running else {}
     return [
-        _judge_container(name, hours_left.get(name), limit_mb, reading, settings)
-        for name, limit_mb in _find_running(reading).items()
+        _Limited(name, limit_mb, limit_mb - values[name], growths.get(name))
+        for name, limit_mb in running.items()
         if limit_mb is not None
     ]
 
 
+def _judge_containers(reading: Reading, settings: Settings, memory: Mapping[str, Any]) -> list[Finding]:
+    """Return a row for each container that has a limit, so that an alert of it can end."""
+    last = memory.get("containers", {})
+    return [_judge_container(each, reading, settings, last.get(each.name)) for each in _list_limited(reading)]
+
+
 def _judge_container(
-    name: str, growth: Growth | None, limit_mb: float, reading: Reading, settings: Settings
+    container: _Limited, reading: Reading, settings: Settings, last: dict[str, float] | None
 ) -> Finding:
+    name, limit_mb, free_mb, growth = container
     if growth is None or growth.hours_left is None:
-        return Finding("memory_forecast", clean(name), "ok", None, "hours", "no trend")
+        is_clear = is_calm(last, reading.monotonic_seconds, free_mb)
+        return Finding("memory_forecast", clean(name), "ok", None, "hours", "no trend", is_clear=is_clear)
     judgement = judge_below(growth.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     message = (
         f"at this rate {clean(name)} reaches its limit of {limit_mb:.0f} MB in "
@@ -175,16 +193,13 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
-    """Return when there was a trend last, and what was free then."""
-    if reading.trend:
-        return {"monotonic_seconds": reading.monotonic_seconds, "free_mb": reading.free.passes[-1].middle}
-    return previous.memory if previous else {}
-
-
-def _is_calm(reading: Reading, previous: Previous | None) -> bool:
-    """Return whether the latest trend is long ago, or a restart has freed much since."""
-    memory = previous.memory if previous else {}
-    if not memory:
-        return True
-    calm_seconds = reading.monotonic_seconds - float(memory["monotonic_seconds"])
-    return calm_seconds >= _CALM_SECONDS or reading.free.passes[-1].middle > float(memory["free_mb"]) * _MUCH_FREED
+    """Return when the machine and each container with a limit had a trend last, and what was free then."""
+    now, memory = reading.monotonic_seconds, previous.memory if previous else {}
+    before = memory.get("containers", {})
+    return {
+        "machine": note_trend(reading.trend is not None, now, reading.free_mb, memory.get("machine")),
+        "containers": {
+            each.name: note_trend(each.growth is not None, now, each.free_mb, before.get(each.name))
+            for each in _list_limited(reading)
+        },
+    }

@@ -48,6 +48,8 @@ class Engine:
         self._settings = settings
         # What could not be read in the last look, and why.
         self.unread: list[str] = []
+        # Whether any rule sees an incident at the end of the run.
+        self.is_over = True
         self._undoer = Undoer(effectors, journal, settings)
         self._steps = StepTaker(machine, effectors, journal, settings, self._look, self._is_interrupted)
 
@@ -75,6 +77,7 @@ class Engine:
         self._journal.finish()
         found = [finding for findings in snapshot.findings.values() for finding in findings]
         unknown = [finding for finding in found if finding.status == "unknown"]
+        self.is_over = not any(self._detect(rule, snapshot) for rule in self._rules)
         self.unread = sorted({f"{each.check}: {each.reason or each.message}" for each in unknown})
         return len(unknown) < len(found)
 

@@ -24,6 +24,7 @@ from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.spare import SparedState
+from vpsmon.storage.state import StateError
 
 _FORGOTTEN = (
     "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "
@@ -39,6 +40,8 @@ class Result(NamedTuple):
     is_complete: bool = True
     # Another recovery is under way, so this one has done nothing.
     is_other_running: bool = False
+    # No rule sees an incident any more.
+    is_over: bool = True
     # What could not be read, and why.
     unread: tuple[str, ...] = ()
 
@@ -52,7 +55,28 @@ def recover(
     sleep: Callable[[float], None] = time.sleep,
     known_containers: Sequence[Container] = (),
 ) -> Result:
-    """Run the rules once, or undo all changes. Raises StateError.
+    """Run the rules once, or undo all changes, and send what there is to tell. Raises StateError."""
+    result = repair(config, rules, is_dry, restores, make_host, sleep, known_containers)
+    if is_dry or result.is_other_running:
+        return result
+    try:
+        deliver(PassContext(make_host(), config, SparedState(config.state_directory)), waits=False)
+    except StateError as error:
+        # What was done has to be shown all the same.
+        return result._replace(is_complete=False, unread=(*result.unread, str(error)))
+    return result
+
+
+def repair(
+    config: Config,
+    rules: Sequence[Rule],
+    is_dry: bool = False,
+    restores: bool = False,
+    make_host: Callable[[], Host] = Host,
+    sleep: Callable[[float], None] = time.sleep,
+    known_containers: Sequence[Container] = (),
+) -> Result:
+    """Run the rules once, or undo all changes; what there is to tell waits in the outbox. Raises StateError.
 
     Where containers are known already, the engine is asked for nothing but to act, and not waited for.
     """
@@ -66,9 +90,7 @@ def recover(
         if not is_only_one:
             # One that only looks loses nothing; somebody who wants something undone must know that it was not.
             return Result([], [], is_complete=not restores, is_other_running=True)
-        result = run_rules(settings, rules, machine, effectors, RealStore(context), restores)
-    deliver(context)
-    return result
+        return run_rules(settings, rules, machine, effectors, RealStore(context), restores)
 
 
 def run_rules(
@@ -85,7 +107,9 @@ def run_rules(
     engine = Engine(rules, machine, world, effectors, journal, settings)
     is_complete = engine.restore() if restores else engine.run()
     store.keep_memories(world.memories)
-    return Result(journal.decisions, journal.book.changes, is_complete, unread=tuple(engine.unread))
+    return Result(
+        journal.decisions, journal.book.changes, is_complete, unread=tuple(engine.unread), is_over=engine.is_over
+    )
 
 
 def _open_journal(machine: Machine, store: Store) -> Journal:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import add_entry
+from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.passes import HISTORY_LOG, PassContext
 from vpsmon.recovery.engine.book import FILE
 from vpsmon.storage.content import parse_content
@@ -57,7 +57,7 @@ class RealStore:
 
     def __init__(self, context: PassContext) -> None:
         self._context = context
-        self._entry_id = os.urandom(4).hex()
+        self._entry_id: str | None = None
 
     def load(self) -> tuple[dict[str, Any], bool]:
         """Return the content of recovery_state.json, {} where there is none; an unreadable one is set aside."""
@@ -98,6 +98,7 @@ class RealStore:
                 if self._context.config.settings.has_telegram:
                     host = self._context.host
                     outbox = state.load(OUTBOX_FILE)
+                    self._entry_id = choose_identity(outbox, self._entry_id)
                     files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), self._entry_id, notices)
             state.commit(files, logs, must_last=True)
 

@@ -40,7 +40,10 @@ def _make_growing(facts: Facts) -> list[Row]:
     reading = facts.readings.get("forecast")
     if reading is None:
         return []
-    growing = [f"{clean(each.name)} {each.mb_per_hour:+.1f} MB/h" for each in find_growing(reading)[:_MOST_GROWING]]
+    growing = [
+        f"{clean(each.name)} {each.mb_per_hour:+.1f} MB/h"
+        for each in find_growing(reading.containers, reading.monotonic_seconds)[:_MOST_GROWING]
+    ]
     gains = [f"{name} {gain.describe()}" for name, gain in find_gains(facts).items() if gain.gained_bytes >= MEGABYTE]
     most = f"most gained: {', '.join(gains[:_MOST_GAINS])}" if gains else ""
     return [Row("growing", ", ".join(growing) or "no container grows steadily", most)]
