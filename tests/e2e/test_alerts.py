@@ -16,10 +16,12 @@ import pytest
 from tests.kit import telegram as bot_api
 from tests.kit.command import ConfigValue, Workdir, started_vpsmon
 from tests.kit.host import FakeMachine
+from tests.kit.stack import silent_server
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config import load_config
+from vpsmon.host import Host
 from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import deliver
+from vpsmon.rest_of_pass import deliver, run_rest_of_pass
 from vpsmon.storage.state import StateDirectory
 
 QUIET: dict[str, ConfigValue] = {"DISK_WARNING_PCT": 100, "DISK_CRITICAL_PCT": 100}
@@ -113,6 +115,24 @@ def test_an_hour_without_network_loses_nothing_and_keeps_order_and_time(
     assert len(expected) == 7
     assert [re.search(r"\d{4}-\S+ \S+", message.text)[0] for message in telegram.messages] == expected  # type: ignore[index]
     assert read_outbox(workdir) == []
+
+
+def test_a_stack_that_is_slow_while_another_process_sends_is_judged_and_told_all_the_same(
+    workdir: Workdir, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vpsmon.alerts.delivery._LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    with silent_server() as port:
+        configure(workdir, telegram, REDIS_URL=f"redis://127.0.0.1:{port}/0", **SHORT)
+        config = load_config(str(workdir.path / "monitor.conf"), {})
+        context = PassContext(Host(), config, StateDirectory(config.state_directory))
+        kernel = run_kernel_stage(context)
+        with context.state.delivery_lock(timeout_seconds=1):
+            stack = run_rest_of_pass(context, kernel.entry_id)
+    assert stack.state_error is None
+    assert {each.status for each in stack.findings if each.check == "redis_memory"} == {"unknown"}
+    assert "stack" in json.loads((workdir.path / ".alerts/pass_state.json").read_text())["last_pass"]
+    assert [entry["id"] for entry in read_outbox(workdir)] == [kernel.entry_id]
 
 
 def test_an_alert_is_on_disk_before_the_first_attempt(workdir: Workdir, telegram: FakeTelegram) -> None:

@@ -92,6 +92,15 @@ def test_selftest_fails_and_says_how_to_mend_it(workdir: Workdir, telegram: Fake
     assert "Traceback" not in done.stderr
 
 
+def test_selftest_names_the_new_id_of_a_group_that_has_become_another(workdir: Workdir, telegram: FakeTelegram) -> None:
+    workdir.write_config(**keys_of(telegram))
+    telegram.migrate(telegram.chat_id, -1001234567890)
+    done = workdir.run("selftest", "--send", env=NO_DOCKER)
+    assert verdicts(done.stdout)["Telegram message"] == "FAIL"
+    assert "set TELEGRAM_CHAT_ID to -1001234567890" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_status_tells_the_last_pass_the_incidents_and_the_outbox(workdir: Workdir, telegram: FakeTelegram) -> None:
     limits: dict[str, ConfigValue] = {"MEMORY_CRITICAL_MB": 100_000_000, "DISK_CRITICAL_PCT": 0, "DISK_WARNING_PCT": 0}
     workdir.write_config(**keys_of(telegram), **limits)

@@ -16,6 +16,7 @@ from vpsmon.stack.containers import (
     parse_list_entry,
 )
 from vpsmon.stack.docker_client import Endpoint, connect, find_endpoint
+from vpsmon.stack.engine_socket import find_socket
 
 
 def make(name: str = "crm-n8n-1", service: str | None = None, **changes: Any) -> Container:
@@ -172,6 +173,13 @@ def test_docker_host_comes_first_then_the_usual_sockets_then_podman() -> None:
     assert find(rootless, "/run/user/1000/podman/podman.sock") == "unix:///run/user/1000/podman/podman.sock"
 
 
+@pytest.mark.parametrize("address", ["unix:///x.sock", "unix://x.sock", "http+unix:///x.sock"])
+def test_the_monitor_listens_to_the_socket_that_the_passes_ask(address: str) -> None:
+    assert find_socket({"DOCKER_HOST": address}) == Endpoint(address, "DOCKER_HOST").socket_path == "/x.sock"
+    assert find_socket({"DOCKER_HOST": "tcp://10.0.0.1:2375"}) is None
+    assert find_socket({"DOCKER_CONTEXT": "other"}) is None
+
+
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_HOST": "unix:///gone.sock"}])
 def test_without_a_socket_docker_is_not_applicable_and_the_remedy_is_named(environment: dict[str, str]) -> None:
     with pytest.raises(NotApplicable, match=r"no Docker engine .*: start Docker .*DOCKER_HOST"):
@@ -192,6 +200,7 @@ def test_the_docker_context_in_use_is_honoured(tmp_path: Path, monkeypatch: pyte
     meta.parent.mkdir(parents=True)
     meta.write_text(json.dumps({"Name": "other", "Metadata": {}, "Endpoints": {"docker": {"Host": "unix:///o.sock"}}}))
     environment = {"DOCKER_CONFIG": str(tmp_path)}
+    assert find_socket(environment) is None, "another engine than that of the passes would be listened to"
     assert find_endpoint(environment, {"/o.sock"}.__contains__).url == "unix:///o.sock"
     with pytest.raises(ReadError, match="docker context missing does not exist"):
         find_endpoint({**environment, "DOCKER_CONTEXT": "missing"}, lambda path: True)

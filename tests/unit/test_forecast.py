@@ -180,6 +180,32 @@ def test_a_container_is_measured_against_its_limit(story: Story) -> None:
     assert (waha.object, waha.status, waha.value) == ("waha", "ok", None)
 
 
+def test_a_container_that_is_unsure_for_a_pass_keeps_its_alert_until_it_is_restarted(story: Story) -> None:
+    limit: Shape = lambda hours: 512.0  # noqa: E731
+    story.live(10, lambda hours: 1500.0, {"n8n": lambda hours: 100 + 30 * hours, "n8n/limit": limit})
+    assert story.judge()[1].status == "warning"
+    # A stretch in which it stands still: no trend, and yet no end of the alert.
+    story.live(0.9, lambda hours: 1500.0, {"n8n": lambda hours: 410.0, "n8n/limit": limit})
+    still = story.judge()[1]
+    story.live(0.1, lambda hours: 1500.0, {"n8n": lambda hours: 80.0, "n8n/limit": limit})
+    restarted = story.judge()[1]
+    assert still.status != "ok" or not still.is_clear
+    assert (restarted.status, restarted.value, restarted.is_clear) == ("ok", None, True)
+
+
+def test_a_disk_that_is_unsure_for_a_pass_keeps_its_alert_for_an_hour_or_until_it_has_room() -> None:
+    last = {"/": {"monotonic_seconds": 1000.0, "free_mb": 500.0}}
+
+    def judge(free_mb: float, seconds: float) -> tuple[Finding, dict[str, Any]]:
+        reading = disk_forecast.Reading({"/": disk_forecast.Disk(free_mb, None)}, 1.8e9, seconds)
+        previous = Previous(last, STEP_SECONDS)
+        return disk_forecast.judge(reading, DEFAULTS, previous)[0], disk_forecast.remember(reading, previous)
+
+    assert [judge(500.0, at)[0].is_clear for at in (1030.0, 4599.0, 4600.0)] == [False, False, True]
+    assert judge(700.0, 1030.0)[0].is_clear
+    assert judge(500.0, 1030.0)[1] == last
+
+
 def test_containers_that_have_not_been_seen_for_long_are_not_named(story: Story) -> None:
     story.live(30, lambda hours: 1500 - 31.25 * hours, {"n8n": lambda hours: 100 + 30 * hours})
     story.live(0.5, lambda hours: 562.5 - 31.25 * hours)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.alerts.outbox import add_entry, list_entries
+from vpsmon.alerts.outbox import add_entry, choose_identity, list_entries
 from vpsmon.alerts.overflow import MOST_CRITICAL, MOST_NOTICES
 from vpsmon.findings import Severity
 
@@ -63,6 +63,32 @@ def test_there_is_an_end_to_different_critical_ones_too() -> None:
     assert notices[-1].message == "number 9999"
     assert any("older alerts gave way to newer ones (7900 critical)" in each.message for each in notices)
     assert len(json.dumps(outbox)) < 1_000_000
+
+
+def test_where_nothing_may_give_way_nothing_is_said_of_it() -> None:
+    outbox = fill(MOST_NOTICES + 3, "critical", per_message=1)
+    assert len(list_entries(outbox)) == MOST_NOTICES + 3
+    assert not [each for each in list_notices(outbox) if each.check == "outbox"]
+
+
+def test_the_summary_keeps_its_id_and_the_time_of_the_oldest() -> None:
+    outbox = fill(300, per_message=1)
+    before = list_entries(outbox)[1]
+    later = add_entry(outbox, "vm", 9000.0, "later", [Notice("warning", "swap_in", None, "again", None, 9000.0)])
+    after = list_entries(later)[1]
+    assert (after["id"], after["wall_seconds"]) == (before["id"], before["wall_seconds"])
+    assert sum(after["dropped"].values()) == sum(before["dropped"].values()) + 1
+
+
+def test_what_is_added_to_a_message_that_is_partly_sent_or_has_arrived_gets_an_id_of_its_own() -> None:
+    notice = Notice("warning", "swap_in", None, "again", None, 9000.0)
+    outbox = add_entry({}, "vm", 9000.0, "first", [notice])
+    assert choose_identity(outbox, "first") == "first"
+    outbox["entries"][0]["parts_sent"] = 1
+    fresh = choose_identity(outbox, "first")
+    assert fresh not in ("first", choose_identity(outbox, "first"))
+    assert len(list_entries(add_entry(outbox, "vm", 9000.0, fresh, [notice]))) == 2
+    assert choose_identity({}, "first") != "first"
 
 
 def test_the_first_message_is_not_touched_while_it_is_on_its_way() -> None:
