@@ -25,10 +25,10 @@ _KILLED = re.compile(
     r"(?P<scope>Memory cgroup out of memory|Out of memory[^:]*): Killed process (?P<pid>\d+) \((?P<name>.*)\) "
     r"total-vm:\d+kB, anon-rss:(?P<anon>\d+)kB, file-rss:(?P<file>\d+)kB, shmem-rss:(?P<shmem>\d+)kB"
 )
-# Found in docker/<id>, docker-<id>.scope, libpod-<id>.scope, rootless slices and nested cgroups.
-# The kernel writes at most 1024 characters, each of which /dev/kmsg may show as four. The patterns below look back: a
+# The kernel writes at most 1024 characters, each of which /dev/kmsg may show as four. The patterns above look back: a
 # line of a megabyte would keep them for hours.
 _LONGEST_LINE = 4096
+# Found in docker/<id>, docker-<id>.scope, libpod-<id>.scope, rootless slices and nested cgroups.
 _CONTAINER_ID = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
 
 

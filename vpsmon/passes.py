@@ -140,7 +140,7 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
 
 
 def find_stopped_names(state: StateDirectory, memories: Memories) -> set[str]:
-    """Return the names of the containers that recovery has stopped for a while. Raises StateError."""
+    """Return the names of the containers that recovery has stopped. Raises StateError."""
     content = state.load(RECOVERY_FILE)
     if not content:
         return set()

@@ -18,7 +18,7 @@ _PSI_REMEDY = "needs Linux 4.20 or newer, booted with psi=1, and is not passed t
 
 
 class Pressure(NamedTuple):
-    """Memory pressure: the share of time in which some, or all, tasks waited for memory."""
+    """Percent of the last 10 seconds, and microseconds since boot, in which some or all tasks waited for memory."""
 
     some_average_percent: float
     full_average_percent: float

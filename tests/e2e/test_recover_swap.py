@@ -77,7 +77,7 @@ def test_thrashing_stops_the_largest_that_can_be_spared_and_starts_it_again(
         assert re.search(did, message)
         state = bench.read_state()
         assert list_stopped_ids(state) == {leaky.id}
-        assert [each.text for each in list_emergencies(state)] == ["stop the container leaky"]
+        assert [each.text for each in list_emergencies(state)] == ["stopped the container leaky"]
         bench.offset += 300
         assert done(bench.run("swap")) == []
         bench.offset += 301

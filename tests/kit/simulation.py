@@ -23,6 +23,7 @@ from vpsmon.recovery.engine.run import run_rules
 from vpsmon.settings import DEFAULTS
 from vpsmon.stack.cgroups import Usage
 from vpsmon.stack.containers import Container, parse_container
+from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT
 from vpsmon.stack.n8n import Queue
 from vpsmon.stack.n8n_api import Workflow
 from vpsmon.stack.protection import is_essential
@@ -34,7 +35,7 @@ RULES = load_rules()
 ESSENTIAL = ("postgres", "redis", "n8n", "waha", "traefik")
 NAMES = (*ESSENTIAL, "n8n-worker", "crm", "mailer")
 LIMIT = 256 * MEGABYTE
-AT_ITS_LIMIT = "it ended with 137: the OOM killer ended it at its memory limit"
+AT_ITS_LIMIT = f"it ended with 137: {KILLED_AT_ITS_LIMIT}"
 
 
 class Crash(BaseException):

@@ -92,7 +92,7 @@ def test_status_tells_what_is_changed_and_survives_nonsense() -> None:
     book.add_change(change())
     content = save(book, 0, WALL)
     (emergency,) = list_emergencies(content)
-    assert (emergency.text, emergency.until) == ("stop the container leaky", "it is calm")
+    assert (emergency.text, emergency.until) == ("stopped the container leaky", "it is calm")
     assert list_stopped_ids(content) == {"abc"}
     assert list_emergencies({"changes": [3]}) == []
     assert list_stopped_ids({"changes": [{"undo": 3}]}) == set()

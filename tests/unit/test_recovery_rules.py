@@ -25,7 +25,7 @@ from vpsmon.recovery.engine.model import Action, Change, Incident, Snapshot
 from vpsmon.settings import DEFAULTS
 from vpsmon.stack.cgroups import Usage
 from vpsmon.stack.containers import Container, parse_container
-from vpsmon.stack.deaths import Death, find_cause
+from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT, Death, find_cause
 from vpsmon.stack.n8n import Queue
 from vpsmon.stack.waha import Session
 
@@ -240,7 +240,7 @@ def test_it_is_calm_only_when_memory_is_not_short() -> None:
 # --- restart_loop ----------------------------------------------------------------------------------------------------
 
 LIMITED = container("crm", memory_limit_bytes=100 * MEGABYTE, memory_and_swap_limit_bytes=100 * MEGABYTE)
-AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"cause": "the OOM killer ended it at its memory limit"}}}
+AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"cause": f"it ended with 137: {KILLED_AT_ITS_LIMIT}"}}}
 
 
 def loop(
@@ -311,7 +311,7 @@ def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: p
     kill = kill._replace(microseconds=0, container_id=LIMITED.id, is_machine_wide=False)
     monkeypatch.setattr("vpsmon.stack.deaths._read_kernel_kills", lambda host: [kill])
     host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
-    assert restart_loop._AT_ITS_LIMIT in find_cause(host, LIMITED, Death(NOW, 137, True))
+    assert find_cause(host, LIMITED, Death(NOW, 137, True)) == KILLED_AT_ITS_LIMIT
 
 
 def test_a_clock_that_was_set_back_makes_no_loop_of_one_that_has_become_stable() -> None:

@@ -127,7 +127,7 @@ def test_what_recovery_holds_is_told_with_its_end(machine: FakeMachine, state: S
     }
     state.commit({"recovery_state.json": {"changes": [change]}})
     row = find(compose(look(machine, state)), "by recovery")
-    assert (row.text, row.detail) == ("stop the container blog", "since 10 min, until 10 calm minutes")
+    assert (row.text, row.detail) == ("stopped the container blog", "since 10 min, until 10 calm minutes")
 
 
 def test_services_that_are_not_there_share_one_row(machine: FakeMachine, state: StateDirectory) -> None:

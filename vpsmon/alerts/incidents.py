@@ -23,7 +23,7 @@ _MOST_NAMED_EVENTS = 3
 
 
 class Notice(NamedTuple):
-    """One thing to tell. `suppressed_count` alerts of the same type were held back since `suppressed_since_seconds`."""
+    """One thing to tell. `suppressed_count` alerts of the same type were held back before it."""
 
     severity: Severity
     check: str

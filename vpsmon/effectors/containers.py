@@ -97,14 +97,14 @@ class ContainerEffectors:
                 client.start(container.id)
 
     def _set_memory_limit(self, action: Action) -> None:
-        memory_bytes, swap_bytes = action.details["memory_bytes"], action.details["memory_and_swap_bytes"]
+        memory_bytes, memory_and_swap_bytes = action.details["memory_bytes"], action.details["memory_and_swap_bytes"]
         with self._open(action) as (client, container):
             if container.pid and memory_bytes < (container.memory_limit_bytes or 0):
                 used_bytes = read_usage(self._make_host(), container.id, container.pid).memory_bytes
                 if used_bytes > memory_bytes * _FITS_SHARE:
                     raise Refused(f"it uses {format_bytes(used_bytes)} now, too much for {format_bytes(memory_bytes)}")
             # Both at once: one alone is refused where it would pass the other.
-            client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=swap_bytes)
+            client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=memory_and_swap_bytes)
 
     @contextmanager
     def _open(self, action: Action, timeout_seconds: float | None = None) -> Iterator[tuple[Engine, Container]]:

@@ -11,11 +11,16 @@ from vpsmon.text import clean, format_duration
 _SETTLE_SECONDS = 90.0
 
 
-def describe_bad_dependency(snapshot: Snapshot, container: Container, settings: Settings) -> str:
-    """Return which of PostgreSQL and Redis is down or was a moment ago; nothing where none, or where it is this one."""
+def find_databases(snapshot: Snapshot, settings: Settings) -> list[Container]:
+    """Return the containers of PostgreSQL and Redis, as far as they are there."""
     names = (settings.POSTGRES_CONTAINER, settings.REDIS_CONTAINER)
     found = [find_container(snapshot.containers or [], name) for name in names]
-    needed = [each for each in found if each is not None]
+    return [each for each in found if each is not None]
+
+
+def describe_bad_dependency(snapshot: Snapshot, container: Container, settings: Settings) -> str:
+    """Return which of PostgreSQL and Redis is down or was a moment ago; nothing where none, or where it is this one."""
+    needed = find_databases(snapshot, settings)
     if any(each.id == container.id for each in needed):
         return ""
     for each in needed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpsmon.recovery._dependencies import describe_bad_dependency
+from vpsmon.recovery._dependencies import describe_bad_dependency, find_databases
 from vpsmon.recovery.engine.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container
@@ -47,8 +47,8 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
         seconds = snapshot.seconds - since
         if seconds >= settings.UNHEALTHY_AFTER_SEC:
             incidents.append(_describe(snapshot, container, seconds, settings))
-    needed = (settings.POSTGRES_CONTAINER, settings.REDIS_CONTAINER)
-    return sorted(incidents, key=lambda each: (each.name not in needed, bool(each.held_back), each.name))
+    databases = {each.id for each in find_databases(snapshot, settings)}
+    return sorted(incidents, key=lambda each: (each.target not in databases, bool(each.held_back), each.name))
 
 
 def _describe(snapshot: Snapshot, container: Container, seconds: float, settings: Settings) -> Incident:

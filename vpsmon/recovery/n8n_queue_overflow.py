@@ -15,7 +15,7 @@ from vpsmon.recovery.engine.machine import Machine
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container, find_container
-from vpsmon.stack.n8n import Queue
+from vpsmon.stack.n8n import Queue, is_worker_dead
 from vpsmon.stack.protection import is_left_alone
 from vpsmon.stack.services import read_options
 from vpsmon.text import clean, format_duration
@@ -25,8 +25,6 @@ ORDER = 50
 CHECKS = ("stack.n8n",)
 COOLDOWN_SECONDS = 900.0
 _ATTEMPTS = 3
-# A worker takes the next job at once, and after its start within seconds.
-_DEAD_AFTER_SECONDS = 180.0
 # A burst is over, or at least drains, after this.
 _OVER_FOR_SECONDS = 120.0
 _MARK_EVERY_SECONDS = 60.0
@@ -87,7 +85,7 @@ def _has_lasted(snapshot: Snapshot, queue: Queue, memory: dict[str, Any]) -> boo
 
 def _is_dead(snapshot: Snapshot, queue: Queue) -> bool:
     stuck_seconds = float(snapshot.memories.get("n8n", {}).get("stuck_seconds", 0.0))
-    return queue.is_redis and queue.running == 0 and stuck_seconds >= _DEAD_AFTER_SECONDS
+    return is_worker_dead(queue, stuck_seconds)
 
 
 def _describe_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Incident]:

@@ -13,6 +13,7 @@ from vpsmon.recovery.engine.machine import Machine
 from vpsmon.recovery.engine.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container
+from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT
 from vpsmon.stack.protection import carries_essential, is_essential, is_left_alone
 from vpsmon.text import clean, format_bytes
 
@@ -21,8 +22,6 @@ ORDER = 30
 CHECKS = ("stack.container_restarts", "kernel.swap")
 COOLDOWN_SECONDS = 300.0
 _ROW = "container_restarts"
-# The words of the check for an OOM kill by the container's own limit (deaths.py; a test holds them together).
-_AT_ITS_LIMIT = "at its memory limit"
 # Docker takes a run of 10 s for a success; its longest pause between two starts is a minute.
 _STAYS_UP_SECONDS = 30.0
 # More than this between two ends is no loop that a restart would help against.
@@ -86,7 +85,7 @@ def _raise_limit(snapshot: Snapshot, container: Container) -> Step | None:
     """Return the step that gives it a quarter more; None where its limit is not what ends it, or there is no room."""
     record = snapshot.memories.get("container_restarts", {}).get(container.id[:12], {})
     limit = container.memory_limit_bytes
-    if limit is None or _AT_ITS_LIMIT not in str(record.get("cause", "")) or not _has_room(snapshot, limit):
+    if limit is None or KILLED_AT_ITS_LIMIT not in str(record.get("cause", "")) or not _has_room(snapshot, limit):
         return None
     own_limit = _find_own_limit(snapshot, container, limit)
     more = int(limit * (1 + _RAISE_SHARE))

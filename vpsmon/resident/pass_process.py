@@ -177,7 +177,7 @@ def _recall_containers(host: Host, config: Config) -> list[Container]:
     return known if list_spare(update(host, known), config.settings) else []
 
 
-def load_what_is_urgent() -> None:
+def load_what_is_urgent(config: Config) -> None:
     """Import what a pass and `recover_memory` need: on a machine that thrashes each file takes a while to be read."""
     from importlib import import_module
 
@@ -186,6 +186,10 @@ def load_what_is_urgent() -> None:
     load_checks("kernel")
     for name in _URGENT_MODULES:
         import_module(name)
+    if config.settings.has_telegram and config.settings.TELEGRAM_API_BASE.startswith("https:"):
+        from vpsmon.http_client import make_tls_context
+
+        make_tls_context()
 
 
 def start_recovery(config_path: str | None) -> int:

@@ -249,7 +249,7 @@ class Watcher:
             now = time.monotonic()
             if now - self._latest_ring_seconds < _IN_A_ROW_SECONDS and not self._is_prepared:
                 self._is_prepared = True
-                load_what_is_urgent()
+                load_what_is_urgent(self._config)
                 gc.freeze()
             self._latest_ring_seconds = now
 

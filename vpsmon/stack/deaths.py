@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_EXPLAINED = 3
 _TIMEOUT_SECONDS = 1.0
 _LOOK_BACK_SECONDS = 600
+# Recovery raises the limit of a container that ended for this cause.
+KILLED_AT_ITS_LIMIT = "the OOM killer ended it at its memory limit"
 # The kernel kills, then Docker sees the end; the clocks of the two differ a little.
 _SAME_TIME_SECONDS = 30
 _KILLED_STATUS = 137
@@ -110,7 +112,7 @@ def _find_killer(host: Host, container: Container, death: Death) -> str:
         if kill.container_id == container.id and abs(wall_seconds - death.wall_seconds) < _SAME_TIME_SECONDS:
             if kill.is_machine_wide:
                 return "the OOM killer ended it because the whole machine was out of memory"
-            return "the OOM killer ended it at its memory limit"
+            return KILLED_AT_ITS_LIMIT
     if any(container.id in line for line in _read_oomd_journal(host)):
         return "systemd-oomd ended it to free memory"
     return "out of memory: Docker says that the OOM killer ended a process in it" if death.is_oom_told else ""

@@ -24,6 +24,8 @@ from vpsmon.text import clean
 
 _PORT = N8N_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
+# A worker takes the next job at once, and after its start within seconds.
+_DEAD_AFTER_SECONDS = 180.0
 _HEALTH_SECONDS = 1.5
 _PROBE_SECONDS = 1.0
 # More than any number of workers on a small server runs at once (10 each by default).
@@ -63,6 +65,11 @@ class Queue(NamedTuple):
     running: int
     oldest: str
     oldest_seconds: float | None
+
+
+def is_worker_dead(queue: Queue, stuck_seconds: float) -> bool:
+    """Return whether nobody takes the jobs of a queue in which the same one has been next for so long."""
+    return queue.is_redis and queue.running == 0 and stuck_seconds >= _DEAD_AFTER_SECONDS
 
 
 def find_n8n(host: Host, settings: Settings, was_on_loopback: bool = False) -> N8n:

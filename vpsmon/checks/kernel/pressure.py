@@ -7,12 +7,12 @@ Source: Documentation/accounting/psi.rst. Not applicable on kernels before 4.20 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from vpsmon.checks._limits import CLEAR_MARGIN
 from vpsmon.findings import Finding, MetricSample, Previous, Status
 from vpsmon.host import Host
-from vpsmon.proc import read_memory_pressure
+from vpsmon.proc import Pressure, read_memory_pressure
 from vpsmon.settings import Settings
 
 ROWS = {"memory_pressure": "score"}
@@ -21,18 +21,12 @@ METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory:
 _SHORTEST_SPAN_SECONDS = 2.0
 
 
-class Reading(NamedTuple):
-    """Percent of the last 10 seconds, and microseconds of stall since boot, in which some or all tasks waited."""
-
-    some_average_percent: float
-    full_average_percent: float
-    some_total_microseconds: int
-    full_total_microseconds: int
+Reading = Pressure
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the memory pressure. Raises NotApplicable or ReadError."""
-    return Reading(*read_memory_pressure(host))
+    return read_memory_pressure(host)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:

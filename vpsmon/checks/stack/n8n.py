@@ -16,7 +16,7 @@ from vpsmon.checks._limits import judge_above
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.host import Host
 from vpsmon.settings import Settings
-from vpsmon.stack.n8n import LOOPBACK, Queue, find_n8n, is_ready, read_executions, read_queue
+from vpsmon.stack.n8n import LOOPBACK, Queue, find_n8n, is_ready, is_worker_dead, read_executions, read_queue
 from vpsmon.text import format_duration
 
 ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}
@@ -26,8 +26,6 @@ METRICS = {
 }
 # Less than the deadline of a check, so that the rows that are known do not go with it.
 _TOTAL_SECONDS = 4.5
-# A worker takes the next job at once, and after its start within seconds.
-_DEAD_AFTER_SECONDS = 180.0
 # All slots taken by long executions is normal for a while.
 _BUSY_AFTER_SECONDS = 600.0
 _DEAD_ADVICE = "restart n8n's worker, not n8n itself; a worker that runs and takes no job needs it as well"
@@ -150,7 +148,7 @@ def _judge_progress(queue: Queue, previous: Previous | None) -> _Stuck | None:
     """Return what is wrong with a queue whose next job stays the same; None when it moves, or not for long enough."""
     seconds = _count_stuck_seconds(queue, previous)
     lasting = f"no progress for {format_duration(seconds)}"
-    if queue.is_redis and queue.running == 0 and seconds >= _DEAD_AFTER_SECONDS:
+    if is_worker_dead(queue, seconds):
         return _Stuck("critical", f"{lasting} and nothing running: the worker is dead", _DEAD_ADVICE)
     if seconds >= _BUSY_AFTER_SECONDS:
         why = "all that run take long" if queue.running else "nothing is running"

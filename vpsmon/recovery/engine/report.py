@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from vpsmon.recovery.engine.model import Change, describe, format_decision
+from vpsmon.recovery.engine.model import Change, describe, describe_done, format_decision
 from vpsmon.recovery.engine.run import Result
 from vpsmon.text import format_local, format_utc, redact
 
@@ -28,7 +28,7 @@ def format_text(result: Result, is_dry: bool) -> str:
 
 def _describe_change(change: Change) -> str:
     since = format_local(change.since_wall_seconds)
-    return f"{describe(change.action)} (since {since}, until {change.until})"
+    return f"{describe_done(change.action)} (since {since}, until {change.until})"
 
 
 def format_json(result: Result, is_dry: bool) -> dict[str, Any]:

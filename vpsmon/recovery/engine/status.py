@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vpsmon.recovery.engine.model import Action, describe
+from vpsmon.recovery.engine.model import Action, describe_done
 from vpsmon.storage.content import WRONG_FORM
 
 
@@ -17,7 +17,6 @@ class Emergency(NamedTuple):
     since_wall_seconds: float
     until: str
     container_id: str
-    undo_text: str
 
 
 def list_emergencies(content: Mapping[str, Any]) -> list[Emergency]:
@@ -32,11 +31,11 @@ def _read(entry: Mapping[str, Any]) -> Emergency:
     action, undo = Action(*entry["action"]), Action(*entry["undo"])
     container_id = undo.target if undo.verb in ("start_container", "set_memory_limit") else ""
     since = float(entry["since_wall_seconds"])
-    return Emergency(describe(action), str(entry["rule"]), since, str(entry["until"]), container_id, describe(undo))
+    return Emergency(describe_done(action), str(entry["rule"]), since, str(entry["until"]), container_id)
 
 
 def list_stopped_ids(content: Mapping[str, Any]) -> set[str]:
-    """Return the ids of the containers that recovery has stopped and will start again."""
+    """Return the ids of the containers that recovery has stopped: for a while, or until their cause is mended."""
     try:
         undos = [Action(*entry["undo"]) for entry in content.get("changes", [])]
     except WRONG_FORM:
