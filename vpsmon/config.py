@@ -17,6 +17,7 @@ from vpsmon.settings import DEFAULTS, KINDS, SECRET_KEYS, URL_KEYS, allowed_rang
 from vpsmon.settings import Config as Config
 from vpsmon.text import clean
 
+_KEY_OR_SECTION = re.compile(r"""\s*\[*\s*["']?([A-Za-z0-9_.-]+)["']?\s*[]=]""")
 _KEY_AT_LINE_START = re.compile(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""")
 # systemd.socket(5), ListenStream=: an IPv4 address, or an IPv6 address in brackets.
 _ADDRESS = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
@@ -116,8 +117,8 @@ def _parse(path: str, text: str) -> tuple[list[tuple[int, str, Any]], list[str]]
         entries, errors = _parse_each_line(path, lines)
         # No line is wrong by itself: a list or a text over several lines is.
         return entries, errors or [f"{path}: not valid: {clean(str(error), 200)}"]
-    matches = ((number, _KEY_AT_LINE_START.match(line)) for number, line in enumerate(lines, 1))
-    line_of_key = {match[1]: number for number, match in matches if match}
+    matches = ((number, _KEY_OR_SECTION.match(line)) for number, line in enumerate(lines, 1))
+    line_of_key = {match[1]: number for number, match in reversed(list(matches)) if match}
     return [(line_of_key.get(key, 1), key, value) for key, value in table.items()], []
 
 
@@ -144,8 +145,10 @@ def _parse_each_line(path: str, lines: list[str]) -> tuple[list[tuple[int, str, 
 def _explain_line(key: str | None) -> str:
     if key is None:
         return 'expected KEY="value"; put # before a comment'
+    if key not in KINDS:
+        return f"{clean(key)}: unknown key{_nearest(key)}"
     # The value is not repeated: it may be a secret.
-    kind = KINDS.get(key, "str")
+    kind = KINDS[key]
     if kind in ("int", "float", "bool"):
         return f"{clean(key)}: expected {_EXPECTED[kind]}"
     return f'{clean(key)}: the value is not quoted properly; write {clean(key)}="value"'
@@ -155,7 +158,7 @@ def _nearest(key: str) -> str:
     import difflib  # costs 5 ms, and only a mistyped key needs it
 
     matches = difflib.get_close_matches(key.upper(), KINDS, n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]}?" if matches else "; README and monitor.conf list the known ones"
+    return f"; did you mean {matches[0]}?" if matches else "; docs/MONITORING.md lists the known ones"
 
 
 def _keep(values: dict[str, Any], errors: list[str], where: str, key: str, value: Any) -> None:
@@ -187,9 +190,21 @@ def _check_text(key: str, value: str) -> str:
     schemes = URL_KEYS.get(key)
     if schemes and value and not value.startswith(schemes):
         raise ValueError(f"expected a URL that begins with {' or '.join(schemes)}")
+    if schemes and value and "http://" in schemes and not _is_web_address(value):
+        raise ValueError("expected a URL with a host, and without user and password: none is sent")
     if key == "METRICS_LISTEN" and not _is_address(value):
         raise ValueError("expected an address and a port, like 127.0.0.1:19633 or [::1]:19633")
     return value
+
+
+def _is_web_address(value: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return False  # a port that is no number, or an address of version 6 that is none
 
 
 def _is_address(value: str) -> bool:
@@ -211,7 +226,9 @@ def _convert_number(key: str, kind: str, value: Any) -> float:
 def _describe(key: str, value: Any) -> str:
     if isinstance(value, str):
         return "text" if key in SECRET_KEYS else f'text "{clean(value, 40)}"'
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    if type(value) in (int, float):
+        return "a number" if key in SECRET_KEYS else f"{value:g}"
+    names = {bool: "true or false", list: "a list"}
     return names.get(type(value), "a date or time")
 
 

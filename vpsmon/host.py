@@ -1,4 +1,7 @@
-"""The one door to the outside: files, clocks, commands and HTTP. Tests hand in another door.
+"""The door to files, clocks, commands and HTTP; tests hand in another one.
+
+Other doors: docker_api.py and docker_library.py (the engine), the sessions of PostgreSQL and Redis, smtp.py (a mail
+server), container_process.py (signals), doorbells.py and systemd.py (what wakes the monitor, and whom it tells).
 
 Heavy modules (subprocess, urllib) are imported by the method that needs them: a pass that has nothing to send must
 not pay for them.
@@ -6,9 +9,7 @@ not pay for them.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import time
 
 # `threading` adds nothing to this lock but 2 ms of imports to every pass.
@@ -16,6 +17,7 @@ from _thread import LockType, allocate_lock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from vpsmon.disk_space import DiskSpace, read_disk_space
 from vpsmon.findings import ReadError
 from vpsmon.settings import SECRET_KEYS
 
@@ -43,14 +45,6 @@ class CommandResult(NamedTuple):
     status: int
     output: str
     errors: str
-
-
-class DiskSpace(NamedTuple):
-    """The size of a filesystem in bytes; `available_bytes` is what is left for users other than root."""
-
-    total_bytes: int
-    used_bytes: int
-    available_bytes: int
 
 
 _Answer = TypeVar("_Answer")
@@ -117,16 +111,8 @@ class Host:
         return [int(name) for name in os.listdir(self.proc) if name.isdecimal()]
 
     def read_disk_space(self, path: str) -> DiskSpace:
-        """Return the space of the filesystem that holds the path. Raises OSError.
-
-        Also where a sandbox hides the path (ProtectHome=yes of systemd): what can be seen instead, with no permission
-        for anybody, lies on another filesystem.
-        """
-        if not stat.S_IMODE(os.stat(path).st_mode):
-            raise PermissionError(errno.EACCES, "it is hidden from this service")
-        space = os.statvfs(path)
-        used_blocks = space.f_blocks - space.f_bfree
-        return DiskSpace(space.f_blocks * space.f_frsize, used_blocks * space.f_frsize, space.f_bavail * space.f_frsize)
+        """Return the space of the filesystem that holds the path, asked once a pass. Raises OSError, ValueError."""
+        return self.once(f"space of {path}", lambda: read_disk_space(path))
 
     def read_kernel_log(self) -> Iterator[str]:
         """Yield every record that /dev/kmsg still holds, oldest first. Raises OSError where it may not be read."""

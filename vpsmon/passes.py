@@ -141,7 +141,8 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
 
 def find_stopped_names(state: StateDirectory, memories: Memories) -> set[str]:
     """Return the names of the containers that recovery has stopped. Raises StateError."""
-    content = state.load(RECOVERY_FILE)
+    # Recovery has to find it as it is: without what it remembers it only looks for a while.
+    content = state.peek(RECOVERY_FILE)
     if not content:
         return set()
     from vpsmon.recovery.engine.status import list_stopped_ids

@@ -382,8 +382,10 @@ def test_mode_prefix_and_database_come_from_the_container(
     found = settings._replace(N8N_URL="", POSTGRES_DSN=postgres.dsn())
     with n8n_container(engine, monkeypatch, n8n, **queue, **login, **table):
         findings = Watch(found).look()
+        explicit = Watch(found._replace(N8N_QUEUE_PREFIX="mine")).queue()
         text = describe_n8n(find_n8n(Host(), found))
     assert findings["n8n_queue"].value == 2
+    assert explicit.value == 0
     assert findings["n8n_executions"].value == 7
     assert "queue mode, database postgresdb" in text
     assert "secret" not in text

@@ -62,6 +62,21 @@ def test_while_another_one_runs_it_does_nothing_and_restore_says_that_it_failed(
     assert "try again when it is over" in restore.stdout
 
 
+def test_what_others_look_at_stays_for_recovery_to_find_unreadable(workdir: Workdir) -> None:
+    state = workdir.path / ".alerts"
+    state.mkdir(mode=0o700)
+    (state / "recovery_state.json").write_text('{"schema": 1, "changes": [{"id": 3')
+    environment = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    for words in (["monitor", "--once"], ["status"], ["report", "print"]):
+        said = workdir.run(*words, env=environment)
+        assert "Traceback" not in said.stderr
+        assert ("recovery_state.json is unreadable" in said.stdout) == (words[0] != "monitor"), said.stdout
+    done = workdir.run("recover", env=environment)
+    assert "recovery_state.json was unreadable and is set aside" in done.stdout
+    assert "it only looks for 10 min" in done.stdout
+    assert list(state.glob("recovery_state.json.corrupt-*"))
+
+
 def test_started_by_the_monitor_it_runs_on_its_own(workdir: Workdir) -> None:
     config = workdir.write_config()
     how = start_recovery(str(config), os.environ)

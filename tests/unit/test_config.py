@@ -55,7 +55,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
     [
         ("\nMEMORY_WARNIN_MB=5", "monitor.conf:2: MEMORY_WARNIN_MB: unknown key; did you mean MEMORY_WARNING_MB?"),
         ("disk_warning_pct=5", "monitor.conf:1: disk_warning_pct: unknown key; did you mean DISK_WARNING_PCT?"),
-        ("XYZZY=5", "monitor.conf:1: XYZZY: unknown key; README and monitor.conf list the known ones"),
+        ("XYZZY=5", "monitor.conf:1: XYZZY: unknown key; docs/MONITORING.md lists the known ones"),
         (
             'DISK_WARNING_PCT="80"',
             'monitor.conf:1: DISK_WARNING_PCT: expected a number from 0 to 100, found text "80"',
@@ -64,7 +64,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
         ("DISK_WARNING_PCT=nan", "monitor.conf:1: DISK_WARNING_PCT: expected a number from 0 to 100, found nan"),
         (
             "MONITOR_INTERVAL_SEC=0.5",
-            "monitor.conf:1: MONITOR_INTERVAL_SEC: expected a whole number from 1 to 86400, found a number",
+            "monitor.conf:1: MONITOR_INTERVAL_SEC: expected a whole number from 1 to 86400, found 0.5",
         ),
         (
             "MONITOR_INTERVAL_SEC=true",
@@ -91,7 +91,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
         ),
         (
             "DISK_PATHS=5",
-            'monitor.conf:1: DISK_PATHS: expected a comma-separated list in quotes, like "a,b", found a number',
+            'monitor.conf:1: DISK_PATHS: expected a comma-separated list in quotes, like "a,b", found 5',
         ),
         (
             'TELEGRAM_API_BASE="file:///etc"',
@@ -100,6 +100,28 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
         (
             "DISK_WARNING_PCT=80\nDISK_WARNING_PCT=81",
             "monitor.conf:2: DISK_WARNING_PCT: stands already on line 1; keep one",
+        ),
+        (
+            "DISK_WARNING_PCT=80\n\n[telegram]\nTOKEN=1",
+            "monitor.conf:3: [telegram]: monitor.conf has no sections; write each key on a line of its own",
+        ),
+        (
+            "TELEGRAM_BOT_TOKN=123:abc",
+            "monitor.conf:1: TELEGRAM_BOT_TOKN: unknown key; did you mean TELEGRAM_BOT_TOKEN?",
+        ),
+        *(
+            (
+                f'{key}="{url}"',
+                f"monitor.conf:1: {key}: expected a URL with a host, and without user and password: none is sent",
+            )
+            for key, url in [
+                ("WAHA_URL", "http://user:secret@waha:3000"),
+                ("N8N_URL", "http://user:secret/part@n8n:5678"),
+                ("HEARTBEAT_URL", "https://user@host/x"),
+                ("TELEGRAM_API_BASE", "https://"),
+                ("WAHA_URL", "http://waha:port"),
+                ("WAHA_URL", "http://[::1"),
+            ]
         ),
         (b"A='\xff'", "monitor.conf:1: not UTF-8 text; save the file as UTF-8"),
         (b"\x00" * 1_000_001, "monitor.conf: is larger than 1 MB, so it is no monitor.conf; name the right file"),

@@ -8,8 +8,8 @@ import pytest
 
 from tests.kit.host import FakeMachine
 from vpsmon.checks.kernel import disk, memory, pressure, refaults, swap
+from vpsmon.disk_space import DiskSpace
 from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.host import DiskSpace
 from vpsmon.proc import PAGE_BYTES
 from vpsmon.settings import DEFAULTS
 

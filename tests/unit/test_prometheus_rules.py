@@ -200,6 +200,24 @@ CASES: dict[str, tuple[str, str, Series, Series]] = {
             'vpsmon_check_severity{check="waha_session",object="a"}': constant(0),
         },
     ),
+    "WAHA waits for a person": (
+        "VpsmonCheck",
+        "warning",
+        {'vpsmon_check_severity{check="waha_session",object="a"}': constant(1)},
+        {'vpsmon_check_severity{check="waha_session",object="a"}': constant(0)},
+    ),
+    "WAHA waits for a person, which is not critical": (
+        "VpsmonWaha",
+        "critical",
+        {
+            'waha_session_status{status="disconnected"}': constant(1),
+            'vpsmon_check_severity{check="waha_session",object="a"}': constant(2),
+        },
+        {
+            'waha_session_status{status="disconnected"}': constant(1),
+            'vpsmon_check_severity{check="waha_session",object="a"}': constant(1),
+        },
+    ),
     "WAHA reconnects": (
         "VpsmonWaha",
         "critical",

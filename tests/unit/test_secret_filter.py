@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import pytest
 
 from vpsmon.alerts import telegram
 from vpsmon.host import HttpReply
 from vpsmon.log import say
+from vpsmon.recovery import restart_loop
+from vpsmon.recovery.engine.machine import RealMachine
+from vpsmon.recovery.engine.model import Decision, Incident
+from vpsmon.recovery.engine.report import format_json
+from vpsmon.recovery.engine.run import Result
+from vpsmon.settings import DEFAULTS
 from vpsmon.text import redact
 
 TOKEN = "123456789:" + "aB3_-" * 7
@@ -34,6 +41,27 @@ def test_the_log_holds_no_token(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_refusal_of_telegram_holds_no_token() -> None:
     body = json.dumps({"ok": False, "error_code": 403, "description": f"Forbidden: {TOKEN}"}).encode()
     with pytest.raises(telegram.Refused) as caught:
-        telegram._check_reply(HttpReply(403, body))
+        telegram._check_reply(HttpReply(403, body), telegram.Destination("http://x", TOKEN, "1", ""))
     assert TOKEN not in str(caught.value)
     assert "<token>" in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [TOKEN, "123:abc"])
+def test_a_server_that_repeats_the_token_before_the_text_is_cut_shows_none_of_it(token: str) -> None:
+    description = f"{'x' * (199 - len(token) // 2)}{token}"
+    body = json.dumps({"ok": False, "error_code": 401, "description": description}).encode()
+    with pytest.raises(telegram.Refused) as caught:
+        telegram._check_reply(HttpReply(401, body), telegram.Destination("http://x", token, "1", ""))
+    assert token[:3] not in str(caught.value)
+
+
+def test_the_last_lines_of_a_container_hold_no_token_anywhere() -> None:
+    class Machine:
+        def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
+            return [f"{'x' * 180} GET https://api.telegram.org/bot{TOKEN}/getMe"]
+
+    incident = Incident("a", "a", "it loops", (), "see its log")
+    prepared = restart_loop.prepare(incident, cast("RealMachine", Machine()), DEFAULTS)
+    assert TOKEN[:12] not in str(prepared.advice)
+    decision = Decision("restart_loop", "a", f"bot{TOKEN}", "person", f"bot{TOKEN}", advice=f"bot{TOKEN}")
+    assert TOKEN not in json.dumps(format_json(Result([decision], []), is_dry=True))

@@ -106,7 +106,7 @@ def fetch_latest_chat(host: Host, destination: Destination) -> Chat | None:
 def _fetch(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> Any:
     """Return the result of a method that only asks. Raises ReadError."""
     try:
-        return _check_reply(_call(host, destination, method, payload)).get("result")
+        return _check_reply(_call(host, destination, method, payload), destination).get("result")
     except NotSent as error:
         raise ReadError(str(error)) from None
 
@@ -122,7 +122,7 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
         payload["parse_mode"] = "HTML"
     if destination.thread_id:
         payload["message_thread_id"] = destination.thread_id
-    _check_reply(_call(host, destination, "sendMessage", payload))
+    _check_reply(_call(host, destination, "sendMessage", payload), destination)
 
 
 def send_photo(host: Host, destination: Destination, name: str, picture: bytes) -> None:
@@ -142,7 +142,8 @@ def send_photo(host: Host, destination: Destination, name: str, picture: bytes) 
     start = "".join([*parts, f"--{boundary}\r\n{head}\r\n\r\n"]).encode()
     body = b"".join([start, picture, f"\r\n--{boundary}--\r\n".encode()])
     content_type = f"multipart/form-data; boundary={boundary}"
-    _check_reply(_post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS))
+    reply = _post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
+    _check_reply(reply, destination)
 
 
 def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> HttpReply:
@@ -160,14 +161,16 @@ def _post(
         raise TryLater(f"Telegram cannot be reached: {error}") from None
 
 
-def _check_reply(reply: HttpReply) -> dict[str, Any]:
+def _check_reply(reply: HttpReply, destination: Destination) -> dict[str, Any]:
     """Return Telegram's answer. Raises Refused, TryLater, MarkupRejected or ChatMoved when it is a no."""
     answer = _parse(reply)
     if reply.status == 200 and answer.get("ok") is True:
         return answer
     parameters = answer.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
-    description = redact(clean(str(answer.get("description", "no description")), 200))
+    # Telegram does not repeat the token; whatever else stands at TELEGRAM_API_BASE may.
+    told = str(answer.get("description", "no description")).replace(destination.token, "<token>")
+    description = clean(redact(told), 200)
     if reply.status == 429:
         wait = parameters.get("retry_after")
         if not isinstance(wait, (int, float)) or not wait > 0:

@@ -103,7 +103,7 @@ def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterat
     now = host.wall_seconds()
     yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
     yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
-    yield "recovery", _describe_file(state, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
+    yield "recovery", _describe_recovery(state.peek(RECOVERY_FILE), now)
     yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
     waiting = open_spool(state).list()
     if waiting:
@@ -148,7 +148,9 @@ def _describe_incident(incident: dict[str, Any], now_seconds: float) -> str:
     return f"{clean(incident['severity'])} {name} since {_ago(incident['since'], now_seconds)}"
 
 
-def _describe_recovery(content: dict[str, Any], now_seconds: float) -> str:
+def _describe_recovery(content: dict[str, Any] | None, now_seconds: float) -> str:
+    if content is None:
+        return f"{RECOVERY_FILE} is unreadable: the next recovery moves it aside and only looks for 10 min"
     from vpsmon.recovery.engine.status import list_emergencies
 
     changes = list_emergencies(content)
@@ -157,13 +159,14 @@ def _describe_recovery(content: dict[str, Any], now_seconds: float) -> str:
 
 
 def _describe_outbox(outbox: dict[str, Any], config: Config, now_seconds: float) -> str:
+    told = []
+    if entries := list_entries(outbox):
+        oldest_seconds = entries[0]["wall_seconds"]
+        told.append(f"{len(entries)} message(s) wait, the oldest for {_span(oldest_seconds, now_seconds)}")
     refusal = outbox.get("refusal")
     if isinstance(refusal, dict):
-        return clean(str(refusal.get("reason")), 300)
-    entries = list_entries(outbox)
-    if entries:
-        return f"{len(entries)} message(s) wait, the oldest for {_span(entries[0]['wall_seconds'], now_seconds)}"
-    return "empty" if config.settings.has_telegram else "not in use: Telegram is not set up"
+        told.append(clean(str(refusal.get("reason")), 300))
+    return "; ".join(told) or ("empty" if config.settings.has_telegram else "not in use: Telegram is not set up")
 
 
 def _describe_services(host: Host, config: Config) -> Iterator[tuple[str, str]]:

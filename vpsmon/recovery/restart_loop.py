@@ -15,7 +15,7 @@ from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container
 from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT
 from vpsmon.stack.protection import carries_essential, is_essential, is_left_alone
-from vpsmon.text import clean, format_bytes
+from vpsmon.text import clean, format_bytes, redact
 
 COMMANDS = ("loops",)
 ORDER = 30
@@ -125,7 +125,7 @@ def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
     """Add what the container said last to the advice."""
-    lines = [clean(each, 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
+    lines = [clean(redact(each), 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
     if not lines:
         return incident
     return incident._replace(advice=f"{incident.advice}; its last lines: {' | '.join(lines)}")

@@ -18,7 +18,7 @@ from vpsmon.findings import Finding, NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.passes import HISTORY_LOG, RECOVERY_FILE, find_stopped_names
 from vpsmon.proc import read_boot_id, read_counters
-from vpsmon.recovery.engine.status import list_emergencies
+from vpsmon.recovery.engine.status import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, parse_log, read_log
@@ -52,12 +52,19 @@ def gather(host: Host, config: Config, state: StateDirectory) -> Facts:
         _try(lambda: _read_samples(host, state, CONTAINERS)),
         _try(lambda: _read_lines(host, state, HISTORY_LOG)),
         _try(lambda: _read_lines(host, state, RECOVERY_LOG)),
-        _try(lambda: list_emergencies(state.load(RECOVERY_FILE))),
+        _try(lambda: _read_emergencies(state)),
         _try(lambda: _read_oom_kills(host)),
         _try(lambda: read_workflows(host, settings)),
         _try(lambda: read_executions_of_day(host, settings)),
         _try(lambda: read_lead_count(host, settings)),
     )
+
+
+def _read_emergencies(state: StateDirectory) -> list[Emergency]:
+    content = state.peek(RECOVERY_FILE)
+    if content is None:
+        raise ReadError(f"{RECOVERY_FILE} is unreadable; the next recovery moves it aside")
+    return list_emergencies(content)
 
 
 def _name(attempt: Attempt) -> str:

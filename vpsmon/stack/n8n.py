@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
-from vpsmon.settings import Settings
+from vpsmon.settings import DEFAULTS, Settings
 from vpsmon.stack.containers import Container, find_container, read_containers
 from vpsmon.stack.postgres import read_rows
 from vpsmon.stack.postgres_session import QueryError
 from vpsmon.stack.presence import N8N_PORT
 from vpsmon.stack.redis_server import read_redis
 from vpsmon.stack.services import locate, to_port
-from vpsmon.stack.web import Site, ask, has_listener, parse_json, show_url, site_of_addresses, site_of_setting
+from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.text import clean
 
 _PORT = N8N_PORT
@@ -119,7 +119,7 @@ def _answers_on_loopback(host: Host) -> bool:
 
 def describe_n8n(n8n: N8n) -> str:
     """Return what was found and from where, without a secret."""
-    place = f"{show_url(n8n.site.urls[0])} ({n8n.site.source})" if n8n.site else n8n.absence
+    place = f"{n8n.site.urls[0]} ({n8n.site.source})" if n8n.site else n8n.absence
     mode = "mode not known" if n8n.container is None else "queue mode" if is_queue_mode(n8n) else "regular mode"
     database = f", database {n8n.get('DB_TYPE') or 'sqlite'}" if n8n.container else ""
     return clean(f"{place}, {mode}{database}", 300)
@@ -167,7 +167,9 @@ def _has_redis_queue(host: Host, settings: Settings) -> bool:
 
 def _read_redis_queue(host: Host, settings: Settings, n8n: N8n) -> Queue:
     _check_server(host, settings, n8n.get("QUEUE_BULL_REDIS_HOST"), "REDIS_CONTAINER", "REDIS_URL")
-    keys = f"{n8n.get('QUEUE_BULL_PREFIX') or settings.N8N_QUEUE_PREFIX}:jobs"
+    is_set = settings.N8N_QUEUE_PREFIX != DEFAULTS.N8N_QUEUE_PREFIX
+    prefix = settings.N8N_QUEUE_PREFIX if is_set else n8n.get("QUEUE_BULL_PREFIX") or settings.N8N_QUEUE_PREFIX
+    keys = f"{prefix}:jobs"
     number = n8n.get("QUEUE_BULL_REDIS_DB")
     database = int(number) if number.isascii() and number.isdecimal() else None
     lengths = [("LLEN", f"{keys}:wait"), ("LLEN", f"{keys}:paused"), ("ZCARD", f"{keys}:delayed")]

@@ -16,7 +16,7 @@ from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container, find_container, read_containers
 from vpsmon.stack.presence import WAHA_PORT
 from vpsmon.stack.services import locate, to_port
-from vpsmon.stack.web import Site, ask, has_listener, parse_json, show_url, site_of_addresses, site_of_setting
+from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.stack.web_post import post
 from vpsmon.text import clean, format_duration
 
@@ -121,7 +121,7 @@ def _answers_on_loopback(host: Host) -> bool:
 def describe_waha(waha: Waha) -> str:
     """Return what was found and from where, without the key."""
     key = f"key from {waha.key_source}" if waha.key else f"no key: {waha.key_source}"
-    return clean(f"{show_url(waha.site.urls[0])} ({waha.site.source}), {key}", 300)
+    return clean(f"{waha.site.urls[0]} ({waha.site.source}), {key}", 300)
 
 
 def read_sessions(host: Host, waha: Waha) -> list[Session]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from vpsmon.stack.containers import Address
 # Less than the deadline of a check, so that its own words reach the owner instead of "took too long".
 _TOTAL_SECONDS = 3.5
 _SHORTEST_TRY_SECONDS = 0.3
-_USER_AND_PASSWORD = re.compile(r"//[^/@]*@")
 
 
 class Site(NamedTuple):
@@ -45,11 +43,6 @@ def has_listener(host: Host, loopback: Site) -> bool:
     return is_listening(host, int(loopback.urls[0].rpartition(":")[2]))
 
 
-def show_url(url: str) -> str:
-    """Return a URL without the user and password that somebody may have put into it."""
-    return _USER_AND_PASSWORD.sub("//", url)
-
-
 def ask(
     host: Host, site: Site, path: str, headers: Mapping[str, str], timeout_seconds: float = _TOTAL_SECONDS
 ) -> HttpReply:
@@ -63,7 +56,7 @@ def ask(
         try:
             return host.request("GET", url + path, None, headers, left_seconds)
         except ReadError as failure:
-            error = ReadError(f"{show_url(url)}: {failure}")
+            error = ReadError(f"{url}: {failure}")
     raise error
 
 

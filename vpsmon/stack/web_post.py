@@ -11,7 +11,7 @@ from typing import Any
 
 from vpsmon.findings import ReadError
 from vpsmon.host import Host, HttpReply
-from vpsmon.stack.web import Site, show_url
+from vpsmon.stack.web import Site
 
 # WAHA stops a session, waits 3 s and starts it again before it answers.
 _TIMEOUT_SECONDS = 20.0
@@ -30,7 +30,7 @@ def post(host: Host, site: Site, path: str, headers: Mapping[str, str], content:
         try:
             return host.request("POST", url + path, body, sent, _TIMEOUT_SECONDS)
         except ReadError as failure:
-            error = ReadError(f"{show_url(url)}: {failure}")
+            error = ReadError(f"{url}: {failure}")
             if str(failure) not in _NOT_REACHED:
                 break
     raise error

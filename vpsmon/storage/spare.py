@@ -67,6 +67,11 @@ class SparedState(StateDirectory):
             self.trouble = str(error)
             return {}
 
+    def peek(self, name: str) -> dict[str, Any] | None:
+        """Return the newest content; None where it is unreadable, which is left to whom the file belongs."""
+        spare = self._find_spare(name)
+        return spare.peek(name) if spare else self._load_from_journal(name) or super().peek(name)
+
     def _load_from_journal(self, name: str) -> dict[str, Any]:
         """Return what a journal holds that could not be finished yet."""
         if name == JOURNAL or not os.path.lexists(self._file(JOURNAL)):

@@ -99,18 +99,34 @@ class StateDirectory:
             os.close(descriptor)
 
     def load(self, name: str) -> dict[str, Any]:
-        """Return the content of a JSON file without its schema number; {} where there is none or it is unreadable."""
+        """Return the content of a JSON file without its schema number; {} where there is none or it is unreadable.
+
+        An unreadable one is moved out of the way.
+        """
         try:
-            with open(self._file(name), "rb") as file:
-                text = file.read()
+            return parse_content(self._read(name))
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            raise _kind(error)(f"{self._file(name)} cannot be read: {error.strerror}") from None
-        try:
-            return parse_content(text)
         except ValueError as why:
             return self.set_aside(name, str(why))
+
+    def peek(self, name: str) -> dict[str, Any] | None:
+        """Return the content as `load`; None where it is unreadable, which is left to whom the file belongs."""
+        try:
+            return parse_content(self._read(name))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            return None
+
+    def _read(self, name: str) -> bytes:
+        try:
+            with open(self._file(name), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _kind(error)(f"{self._file(name)} cannot be read: {error.strerror}") from None
 
     def commit(
         self,

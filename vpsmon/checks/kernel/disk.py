@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_above
+from vpsmon.disk_space import DiskSpace
 from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import DiskSpace, Host
+from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.text import clean, format_bytes
 

@@ -51,7 +51,8 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     """Return how full swap is and both rates."""
     if reading.shortage.swap_total_bytes == 0:
         usage = Finding("swap_usage", None, "skipped", 0, "bytes", "no swap", _NO_SWAP)
-        return [usage, *(Finding(name, None, "skipped", 0, "kB/s", "no swap") for name in ("swap_in", "swap_out"))]
+        rates = ("swap_in", "swap_out")
+        return [usage, *(Finding(name, None, "skipped", None, "kB/s", "no swap", _NO_SWAP) for name in rates)]
     return [
         _judge_usage(reading.shortage, settings),
         _judge_swap_in(reading, settings, previous),

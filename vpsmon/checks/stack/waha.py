@@ -174,7 +174,8 @@ def _judge_session(
 def _is_over(lasting_seconds: float, reading: Reading, settings: Settings) -> bool:
     """Return whether it has lasted too long, and WAHA has had its time to start."""
     started = reading.started_wall_seconds
-    is_starting = started is not None and 0 <= reading.wall_seconds - started < _START_GRACE_SECONDS
+    grace_seconds = min(_START_GRACE_SECONDS, settings.WAHA_STUCK_AFTER_SEC)
+    is_starting = started is not None and 0 <= reading.wall_seconds - started < grace_seconds
     return lasting_seconds >= settings.WAHA_STUCK_AFTER_SEC and not is_starting
 
 

@@ -41,7 +41,7 @@ def format_json(result: Result, is_dry: bool) -> dict[str, Any]:
         "dry_run": is_dry,
         "other_running": result.is_other_running,
         "unread": list(result.unread),
-        "decisions": [{key: getattr(each, key) for key in keys} for each in result.decisions],
+        "decisions": [{key: _hide_secrets(getattr(each, key)) for key in keys} for each in result.decisions],
         "changes": [
             {
                 "rule": each.rule,
@@ -53,3 +53,7 @@ def format_json(result: Result, is_dry: bool) -> dict[str, Any]:
             for each in result.changes
         ],
     }
+
+
+def _hide_secrets(value: str | None) -> str | None:
+    return None if value is None else redact(value)

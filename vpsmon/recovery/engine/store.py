@@ -13,7 +13,6 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.passes import HISTORY_LOG, PassContext
 from vpsmon.recovery.engine.book import FILE
-from vpsmon.storage.content import parse_content
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.private_file import open_private
 from vpsmon.storage.state import StateDirectory, StateError
@@ -118,24 +117,12 @@ class DryStore:
 
     def load(self) -> tuple[dict[str, Any], bool]:
         """Return the content of recovery_state.json as far as it can be read."""
-        content = self._peek(FILE)
+        content = self._state.peek(FILE)
         return content or {}, content is None
 
     def load_pass_state(self) -> dict[str, Any]:
         """Return the content of pass_state.json as far as it can be read."""
-        return self._peek(MEMORIES_FILE) or {}
-
-    def _peek(self, name: str) -> dict[str, Any] | None:
-        """Return the content of a file, {} where there is none; None where it is unreadable, which stays as it is."""
-        try:
-            with open(os.path.join(self._state.path, name), "rb") as file:
-                return parse_content(file.read())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise StateError(f"{name} in {self._state.path} cannot be read: {error.strerror}") from None
-        except ValueError:
-            return None
+        return self._state.peek(MEMORIES_FILE) or {}
 
     def set_aside(self) -> None:
         """Leave it where it is."""
