@@ -109,6 +109,10 @@ def _record(
         findings = excuse_stopped(findings, find_stopped_names(state, memories))
     if with_alerts:
         record_stage(host, state.path, config.settings, attempts, findings)
+    if any(finding.names_consumers and finding.status == "critical" for finding in findings):
+        # The alert and the repair must not wait for the disk. What is written outlives every process all the same; a
+        # power failure may take the last half minute with it.
+        state.waits_for_disk = False
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings), findings)
     if stage == "stack":
         is_absent = all(finding.status == "skipped" for finding in findings)

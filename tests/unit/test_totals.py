@@ -170,7 +170,7 @@ def test_a_pass_that_is_not_written_is_not_counted(installation: Installation, m
     class KilledError(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KilledError
 
     monkeypatch.setattr(StateDirectory, "_write", die)

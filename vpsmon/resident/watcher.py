@@ -32,9 +32,7 @@ from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.resident.systemd import Notifier
 from vpsmon.stack.engine_socket import find_socket
 
-# Two rings so close to each other, and memory stays short: what is needed then is loaded while that is quick.
-_IN_A_ROW_SECONDS = 10.0
-_CALM_SECONDS = 600.0
+_CALM_SECONDS = 120.0
 _MOST_PASSES = 3
 # An engine that is slow gets a minute.
 _LONGEST_NOTING_SECONDS = 90
@@ -243,15 +241,14 @@ class Watcher:
             self._children.add(fork(lambda: note_containers(self._config, events), _LONGEST_NOTING_SECONDS))
 
     def _hear(self, bell: PressureBell | KernelLogBell) -> None:
-        """Look as soon as that makes sense; where memory stays short, be ready for what may come."""
+        """Look as soon as that makes sense; where memory is short, be ready for what may come."""
         self._pace.ring()
         if isinstance(bell, PressureBell):
-            now = time.monotonic()
-            if now - self._latest_ring_seconds < _IN_A_ROW_SECONDS and not self._is_prepared:
+            self._latest_ring_seconds = time.monotonic()
+            if not self._is_prepared:
                 self._is_prepared = True
                 load_what_is_urgent(self._config)
                 gc.freeze()
-            self._latest_ring_seconds = now
 
     def _shrink_when_calm(self) -> None:
         """Start anew, small again, when memory has not been short for a while."""

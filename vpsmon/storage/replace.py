@@ -8,8 +8,11 @@ import os
 from vpsmon.storage.private_file import open_private
 
 
-def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Write a file beside the old one, and put it in its place. Raises OSError."""
+def replace_file(path: str, content: bytes, mode: int = 0o600, syncs: bool = True) -> None:
+    """Write a file beside the old one, and put it in its place. Raises OSError.
+
+    Without `syncs` only the end of this process does it no harm, not that of the machine.
+    """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.new"
     descriptor = open_private(temporary, os.O_WRONLY | os.O_TRUNC)
@@ -18,13 +21,15 @@ def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if syncs:
+                os.fsync(descriptor)
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_directory(folder)
+    if syncs:
+        sync_directory(folder)
 
 
 def sync_directory(path: str) -> None:

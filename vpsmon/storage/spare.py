@@ -105,7 +105,7 @@ class SparedState(StateDirectory):
         """
         if not self.trouble:
             try:
-                return super().commit(files, log_lines)
+                return super().commit(files, log_lines, must_last)
             except StorageError as error:
                 self.trouble = str(error)
                 if os.path.lexists(self._file(JOURNAL)):

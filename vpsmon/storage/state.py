@@ -57,6 +57,9 @@ class StateDirectory:
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.notices: list[str] = []
+        # Whether what is written has to be on the disk before the work goes on. On a machine of 1 GB that thrashed that
+        # took 3 to 12 s each time.
+        self.waits_for_disk = True
         # Why it cannot be written at the moment, where the work goes on without it.
         self.trouble: str | None = None
         self._wall_seconds = wall_clock
@@ -138,16 +141,17 @@ class StateDirectory:
 
         `must_last`: it is no use where the machine forgets it when it is switched off (see spare.py).
         """
+        syncs = must_last or self.waits_for_disk
         contents = {name: json.dumps({"schema": SCHEMA, **content}) for name, content in files.items()}
         with self.explain_errors():
             texts = {name: text for name, text in contents.items() if not self._holds(name, text)}
             appends = {name: self._plan_append(name, lines) for name, lines in (log_lines or {}).items() if lines}
             if len(texts) == 1 and not appends:
-                self._write(*next(iter(texts.items())))
+                self._write(*next(iter(texts.items())), syncs=syncs)
             elif texts or appends:
                 journal = {"schema": SCHEMA, "files": texts, "appends": appends}
-                self._write(JOURNAL, json.dumps(journal))
-                self._apply(journal)
+                self._write(JOURNAL, json.dumps(journal), syncs=syncs)
+                self._apply(journal, syncs)
 
     def publish(self, name: str, text: str) -> None:
         """Replace a file in metrics/, which every user of the machine may read. Raises StateError.
@@ -235,8 +239,8 @@ class StateDirectory:
         for name in corrupt[:-_KEPT_CORRUPT_FILES]:
             os.unlink(self._file(name))
 
-    def _write(self, name: str, text: str, mode: int = 0o600) -> None:
-        replace_file(self._file(name), text.encode(), mode)
+    def _write(self, name: str, text: str, mode: int = 0o600, syncs: bool = True) -> None:
+        replace_file(self._file(name), text.encode(), mode, syncs)
 
     def _plan_append(self, name: str, lines: Sequence[str]) -> dict[str, Any]:
         path = self._file(name)
@@ -260,16 +264,17 @@ class StateDirectory:
         except WRONG_FORM:
             self.set_aside(JOURNAL, "it is no journal")
 
-    def _apply(self, journal: Mapping[str, Any]) -> None:
+    def _apply(self, journal: Mapping[str, Any], syncs: bool = True) -> None:
         """Do what the journal says; doing it twice is the same as doing it once."""
         for name, append in journal["appends"].items():
-            self._append(name, append["offset"], append["text"])
+            self._append(name, append["offset"], append["text"], syncs)
         for name, text in journal["files"].items():
-            self._write(name, text)
+            self._write(name, text, syncs=syncs)
         os.unlink(self._file(JOURNAL))
-        sync_directory(self.path)
+        if syncs:
+            sync_directory(self.path)
 
-    def _append(self, name: str, offset: int, text: str) -> None:
+    def _append(self, name: str, offset: int, text: str, syncs: bool) -> None:
         """Write the text at the offset where the log ended when the change was planned."""
         with open(open_private(self._file(name), os.O_WRONLY), "wb") as file:
             # Never beyond the end: the owner may have emptied the log meanwhile.
@@ -277,7 +282,8 @@ class StateDirectory:
             file.write(text.encode("utf-8", "replace"))
             file.truncate()
             file.flush()
-            os.fsync(file.fileno())
+            if syncs:
+                os.fsync(file.fileno())
 
 
 def _check_journal(journal: Mapping[str, Any]) -> None:
