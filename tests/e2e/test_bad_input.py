@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.kit.command import Workdir, run_command, run_in_namespace, vpsmon_path
+from tests.kit.telegram import FakeTelegram
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
@@ -50,6 +52,29 @@ def test_a_broken_proc_file_costs_its_own_rows_only(
     assert rows[check]["status"] == status
     assert words in rows[check]["reason"]
     assert rows["disk_usage"]["status"] in ("ok", "warning", "critical")
+
+
+def test_a_mount_that_does_not_answer_costs_its_own_row_only(workdir: Workdir, telegram: FakeTelegram) -> None:
+    """FUSE without a program behind it: what a file server does that is gone."""
+    mount = workdir.path / "gone"
+    mount.mkdir()
+    workdir.write_config(
+        DISK_PATHS=f"{mount},/",
+        MEMORY_CRITICAL_MB=100_000_000,
+        TELEGRAM_BOT_TOKEN=telegram.token,
+        TELEGRAM_CHAT_ID=str(telegram.chat_id),
+        TELEGRAM_API_BASE=telegram.url,
+    )
+    options = "fd=3,rootmode=40000,user_id=0,group_id=0"
+    hang = f"exec 3<>/dev/fuse && mount -i -t fuse -o {options} gone {shlex.quote(str(mount))}"
+    for words in (["monitor", "--once"], ["export", "--stdout"]):
+        done = run_in_namespace(workdir.path, hang, words)
+        assert done.returncode == 0, done.stderr
+        if words[0] == "monitor":
+            assert re.search(r"disk_usage +\S*gone +unknown", done.stdout)
+            assert re.search(r"disk_usage +/ +(ok|warning|critical)", done.stdout)
+            assert "it does not answer; is the server or program of this mount away?" in done.stdout
+    assert "CRITICAL memory_available" in telegram.messages[0].text
 
 
 def test_without_the_kernel_log_the_other_checks_go_on(workdir: Workdir) -> None:

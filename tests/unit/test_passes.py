@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.kit.host import FakeMachine
 from vpsmon.attempts import Attempt
 from vpsmon.checks import load_checks
 from vpsmon.checks.stack import container_state
 from vpsmon.config import Config
-from vpsmon.passes import PassContext, record_stack_stage
+from vpsmon.passes import PassContext, record_stack_stage, run_kernel_stage
 from vpsmon.settings import DEFAULTS
 from vpsmon.storage.state import StateDirectory
 
@@ -29,3 +31,13 @@ def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine,
     result = record_stack_stage(context, attempts, None)
     assert {each.object: each.status for each in result.findings} == {"blog": "ok", "shop": "warning"}
     assert [notice.object for notice in result.notices] == ["shop"]
+
+
+@pytest.mark.parametrize(("available_kb", "waits"), [(10_000, False), (600_000, True)])
+def test_only_while_memory_is_critically_short_nothing_waits_for_the_disk(
+    machine: FakeMachine, tmp_path: Path, available_kb: int, waits: bool
+) -> None:
+    machine.change("meminfo", "MemAvailable:", available_kb)
+    state = StateDirectory(str(tmp_path / "alerts"))
+    run_kernel_stage(PassContext(machine.host(), Config(DEFAULTS, None, state.path), state))
+    assert state.waits_for_disk == waits

@@ -29,6 +29,24 @@ def test_what_was_committed_is_loaded_again(state: StateDirectory) -> None:
     assert "commit.json" not in os.listdir(state.path)
 
 
+def test_what_must_last_is_on_the_disk_and_the_rest_unless_there_is_a_hurry(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    def count_syncs(must_last: bool) -> int:
+        synced.clear()
+        with state.lock():
+            state.commit({"a.json": {"x": os.urandom(4).hex()}, "b.json": {}}, {"a.log": ["one"]}, must_last)
+        return len(synced)
+
+    assert count_syncs(must_last=False) > 0
+    state.waits_for_disk = False
+    assert count_syncs(must_last=False) == 0
+    assert count_syncs(must_last=True) > 0
+
+
 def test_directory_and_files_are_the_owner_s_alone(state: StateDirectory) -> None:
     os.makedirs(state.path, mode=0o755)
     with state.lock():
