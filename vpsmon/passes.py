@@ -96,44 +96,62 @@ def _record(
     stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt], entry_id: str | None
 ) -> StageResult:
     """Judge the readings and write all that follows from them in one step."""
-    host, config, state, with_alerts, memories_file = context
+    host, config, state = context[:3]
+    findings = _judge_all(stage, context, memories, attempts)
+    if any(finding.names_consumers and finding.status == "critical" for finding in findings):
+        # The alert and the repair must not wait for the disk. What is written outlives every process all the same; a
+        # power failure may take the last half minute with it.
+        state.waits_for_disk = False
+    if context.with_alerts:
+        record_stage(host, state.path, config.settings, attempts, findings)
+    _note_stage(stage, host, memories, findings)
+    result = StageResult(_name_consumers(host, findings), [], attempts=attempts)
+    files = {context.memories_file: memories.to_state()}
+    if context.with_alerts:
+        result, alert_files = _decide_what_to_tell(stage, context, result, entry_id)
+        files |= alert_files
+    return _commit(state, result, files)
+
+
+def _judge_all(stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt]) -> list[Finding]:
+    """Return the rows of all checks, and keep what the checks want to remember."""
     findings: list[Finding] = []
     for each in attempts:
-        outcome = judge_attempt(each, config.settings, memories.recall(each.check))
+        outcome = judge_attempt(each, context.config.settings, memories.recall(each.check))
         findings += outcome.findings
         if outcome.memory is not None:
             memories.keep(each.check, outcome.memory)
     if any(finding.events for finding in findings):
         findings = name_containers(findings, memories.recall_container_names())
     if stage == "stack":
-        findings = excuse_stopped(findings, find_stopped_names(state, memories))
-    if with_alerts:
-        record_stage(host, state.path, config.settings, attempts, findings)
-    if any(finding.names_consumers and finding.status == "critical" for finding in findings):
-        # The alert and the repair must not wait for the disk. What is written outlives every process all the same; a
-        # power failure may take the last half minute with it.
-        state.waits_for_disk = False
+        findings = excuse_stopped(findings, find_stopped_names(context.state, memories))
+    return findings
+
+
+def _note_stage(stage: str, host: Host, memories: Memories, findings: Sequence[Finding]) -> None:
     memories.note_stage(stage, host.wall_seconds(), worst_status(findings), findings)
     if stage == "stack":
         is_absent = all(finding.status == "skipped" for finding in findings)
         memories.note_absent_stack({finding.check: finding.unit for finding in findings} if is_absent else None)
-    result = StageResult(_name_consumers(host, findings), [], attempts=attempts)
-    files = {memories_file: memories.to_state()}
-    if with_alerts:
-        rows = {name for each in attempts for name in each.check.ROWS}
-        worries: list[Finding] = []
-        if stage == "kernel":
-            rows.add(_STATE_CHECK)
-            worries = _worry_about_state(state)
-        notices, files[ALERT_FILE] = _judge_alerts(context, result.findings + worries, rows)
-        files[TOTALS_FILE] = _count(state, notices, findings)
-        result = result._replace(notices=notices, entry_id=entry_id)
-        if notices and config.settings.has_telegram:
-            outbox = state.load(OUTBOX_FILE)
-            identity = choose_identity(outbox, entry_id)
-            files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), identity, notices)
-            result = result._replace(entry_id=identity)
-    return _commit(state, result, files)
+
+
+def _decide_what_to_tell(
+    stage: str, context: PassContext, result: StageResult, entry_id: str | None
+) -> tuple[StageResult, dict[str, dict[str, Any]]]:
+    """Return the result with what is to be told, and the files that remember it."""
+    host, config, state = context[:3]
+    rows = {name for each in result.attempts for name in each.check.ROWS}
+    worries: list[Finding] = []
+    if stage == "kernel":
+        rows.add(_STATE_CHECK)
+        worries = _worry_about_state(state)
+    notices, alerts = _judge_alerts(context, result.findings + worries, rows)
+    files = {ALERT_FILE: alerts, TOTALS_FILE: _count(state, notices, result.findings)}
+    if notices and config.settings.has_telegram:
+        outbox = state.load(OUTBOX_FILE)
+        entry_id = choose_identity(outbox, entry_id)
+        files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), entry_id, notices)
+    return result._replace(notices=notices, entry_id=entry_id), files
 
 
 def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]) -> dict[str, Any]:
