@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 Status = Literal["ok", "warning", "critical", "unknown", "skipped"]
 Severity = Literal["critical", "warning", "info"]
+# The gravest first.
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 
 _GRAVITY: dict[str, int] = {"skipped": 0, "ok": 1, "unknown": 2, "warning": 3, "critical": 4}
 

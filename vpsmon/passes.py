@@ -23,14 +23,13 @@ from vpsmon.stack.container_names import excuse_stopped, name_containers
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.memories import Memories
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
 from vpsmon.storage.totals import FILE as TOTALS_FILE
 from vpsmon.storage.totals import load_totals
 from vpsmon.trends.history import open_history
 from vpsmon.trends.recorder import record_stage
 
 ALERT_FILE = "alert_state.json"
-RECOVERY_FILE = "recovery_state.json"
 HISTORY_LOG = "alert_history.log"
 _NAMED_CONSUMERS = 3
 _STATE_CHECK = "state_directory"

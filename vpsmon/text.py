@@ -8,6 +8,8 @@ import time
 # A Telegram bot token, as BotFather gives it: bot id, colon, 35 characters.
 _TOKEN = re.compile(r"\d{6,12}:[A-Za-z0-9_-]{30,}")
 
+# As free, docker stats and the kernel count.
+MEGABYTE = 1024 * 1024
 # Times that every clock can show: from 1970 to the year 9999, less a day for the zones.
 LATEST_WALL_SECONDS = 253_402_214_400.0
 

@@ -18,9 +18,9 @@ from tests.kit.strace import record_calls, run_killed
 from tests.kit.telegram import FakeTelegram
 from vpsmon.host import Host
 from vpsmon.proc import read_boot_id
-from vpsmon.recovery.engine.book import FILE, Book
+from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.model import Incident
-from vpsmon.storage.state import StateDirectory
+from vpsmon.storage.state import RECOVERY_FILE, StateDirectory
 
 IDENTITY = "c0ffee" * 10 + "abcd"
 LOOP = ["recover", "loops"]
@@ -50,7 +50,7 @@ def prepare(workdir: Workdir, telegram: FakeTelegram, engine: FakeEngine) -> Pat
     incident = Incident(IDENTITY, "crm-leaky-1", "", (), touches=IDENTITY)
     book.find("restart_loop", incident, book.at(monotonic_seconds))["attempts"] = 2
     with StateDirectory(str(state)).lock():
-        StateDirectory(str(state)).commit({FILE: book.to_content(monotonic_seconds, wall_seconds)})
+        StateDirectory(str(state)).commit({RECOVERY_FILE: book.to_content(monotonic_seconds, wall_seconds)})
     for _ in range(2):
         assert workdir.run(*LOOP, env={"DOCKER_HOST": engine.host}).returncode == 0
     assert engine.actions == []
@@ -87,12 +87,12 @@ def test_a_recovery_that_is_killed_at_any_call_tells_what_it_did_and_can_undo_it
                 assert after.returncode == 0, (call, after.stderr)
                 assert "Traceback" not in after.stderr
                 if words == LOOP and was_stopped:
-                    known = json.loads((state / FILE).read_text())["changes"]
+                    known = json.loads((state / RECOVERY_FILE).read_text())["changes"]
                     assert [each["undo"][0] for each in known] == ["start_container"], call
             texts = [message.text for message in telegram.messages if "crm-leaky-1" in message.text]
             assert any("recovery restart_loop" in text for text in texts), (call, texts)
             assert container.status == "running", (call, engine.actions)
             assert engine.actions.count(("stop", "crm-leaky-1")) <= 2
             assert not (state / "commit.json").exists()
-            assert json.loads((state / FILE).read_text())["changes"] == []
+            assert json.loads((state / RECOVERY_FILE).read_text())["changes"] == []
             figures["changes left undone by recovery"] += 0

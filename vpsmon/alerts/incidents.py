@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.findings import Event, Finding, Severity
+from vpsmon.findings import SEVERITIES, Event, Finding, Severity
 from vpsmon.text import format_duration, format_utc
 
 _FORGET_AFTER_SECONDS = 86_400
@@ -44,8 +44,7 @@ def format_history(notice: Notice) -> str:
 
 def sort_by_gravity(notices: Iterable[Notice]) -> list[Notice]:
     """Return the notices with the gravest first, and those of a check together."""
-    gravity = ("critical", "warning", "info")
-    return sorted(notices, key=lambda notice: (gravity.index(notice.severity), notice.check))
+    return sorted(notices, key=lambda notice: (SEVERITIES.index(notice.severity), notice.check))
 
 
 class Ledger:

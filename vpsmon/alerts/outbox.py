@@ -10,6 +10,7 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
+from vpsmon.findings import SEVERITIES
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.text import LATEST_WALL_SECONDS
 
@@ -102,7 +103,7 @@ def is_notice(notice: Notice) -> bool:
     """Return whether every part of a notice that was read from a file is of the type that it should have."""
     texts = (notice.check, notice.object or "", notice.message, notice.advice or "")
     return (
-        notice.severity in ("critical", "warning", "info")
+        notice.severity in SEVERITIES
         and all(isinstance(text, str) for text in texts)
         and _is_time(notice.wall_seconds)
         and _is_count(notice.suppressed_count)

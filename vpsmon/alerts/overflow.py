@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
+from vpsmon.findings import SEVERITIES
 
 # Some screens full on a phone.
 MOST_NOTICES = 200
@@ -75,7 +76,7 @@ def _key(notice: Notice) -> tuple[str, str, str | None]:
 
 def _summarize(oldest: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
     """Return the message, with the id and the time of the one before it, or of the oldest one that waits."""
-    parts = [f"{counts[severity]} {severity}" for severity in ("critical", "warning", "info") if severity in counts]
+    parts = [f"{counts[severity]} {severity}" for severity in SEVERITIES if severity in counts]
     text = f"{sum(counts.values())} older alerts gave way to newer ones ({', '.join(parts)})"
     wall_seconds = oldest["wall_seconds"]
     notice = Notice("warning", "outbox", None, text, "alert_history.log has them all", wall_seconds)

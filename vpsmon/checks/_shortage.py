@@ -13,12 +13,12 @@ from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters, read_memory_pressure
 from vpsmon.settings import Settings
+from vpsmon.text import MEGABYTE
 
 _FULL_PRESSURE_PERCENT = 5.0
 _LOW_SHARE_OF_TOTAL = 0.1
 # Of the swap; above this the kernel evicts program code instead, and swap-in falls to nothing.
 _NEARLY_FULL_SHARE = 0.9
-_MEGABYTE = 1024 * 1024
 
 
 class Shortage(NamedTuple):
@@ -54,6 +54,6 @@ def is_swap_nearly_full(shortage: Shortage) -> bool:
 
 def is_memory_short(shortage: Shortage, settings: Settings) -> bool:
     """Return whether little memory is available and, where the kernel tells, every task waits for it."""
-    low_bytes = max(settings.MEMORY_WARNING_MB * _MEGABYTE, shortage.total_bytes * _LOW_SHARE_OF_TOTAL)
+    low_bytes = max(settings.MEMORY_WARNING_MB * MEGABYTE, shortage.total_bytes * _LOW_SHARE_OF_TOTAL)
     is_stalled = shortage.full_percent is None or shortage.full_percent >= _FULL_PRESSURE_PERCENT
     return shortage.available_bytes < low_bytes and is_stalled

@@ -18,13 +18,13 @@ from vpsmon.host import Host
 from vpsmon.installation.overview import describe_units, read_units
 from vpsmon.log import say
 from vpsmon.output import break_lines, print_text
-from vpsmon.passes import ALERT_FILE, RECOVERY_FILE
+from vpsmon.passes import ALERT_FILE
 from vpsmon.probes import SERVICES, run_probe
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.mail_spool import open_spool
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
 from vpsmon.text import clean, format_duration, format_local, redact
 
 EXIT_NOT_RUNNING = 3

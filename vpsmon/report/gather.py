@@ -16,7 +16,7 @@ from vpsmon.checks import load_checks
 from vpsmon.config import Config
 from vpsmon.findings import Finding, NotApplicable, ReadError
 from vpsmon.host import Host
-from vpsmon.passes import HISTORY_LOG, RECOVERY_FILE, find_stopped_names
+from vpsmon.passes import HISTORY_LOG, find_stopped_names
 from vpsmon.proc import read_boot_id, read_counters
 from vpsmon.recovery.engine.status import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
@@ -29,7 +29,7 @@ from vpsmon.stack.leads import read_lead_count
 from vpsmon.stack.n8n_day import read_executions_of_day, read_workflows
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.memories import Memories
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
 from vpsmon.trends.history import open_history
 from vpsmon.trends.samples import CONTAINERS, MACHINE
 

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.findings import Finding, MetricSample
+from vpsmon.findings import SEVERITIES, Finding, MetricSample
 from vpsmon.prometheus.metrics import parse_samples
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.state import METRICS_FILE, StateDirectory
 
 FILE = "totals.json"
-SEVERITIES = ("critical", "warning", "info")
 # What a repair, or undoing one, comes to; recovery/engine/ decides.
 OUTCOMES = ("repaired", "failing", "undone")
 HELPS = {

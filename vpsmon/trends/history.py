@@ -11,13 +11,13 @@ A line is one write without fsync: losing the last samples in a power failure is
 
 from __future__ import annotations
 
-import contextlib
 import os
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from vpsmon.host import Host
 from vpsmon.storage.private_file import open_private
+from vpsmon.storage.replace import replace_file
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
 from vpsmon.trends.series import Point, Series
 
@@ -119,18 +119,10 @@ class History:
 
     def _cut(self, path: str, tier: Tier) -> None:
         """Keep the newest seven eighths; killed anywhere, the file is the old one or the new one."""
-        temporary = f"{path}.new"
-        kept = self._read_end(path, tier.file_bytes // 8 * 7)
         try:
-            with open(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-                file.write(kept)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            replace_file(path, self._read_end(path, tier.file_bytes // 8 * 7))
         except OSError:
             # No room for a copy: rather start anew than grow for ever.
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
             os.truncate(path, 0)
 
     def _tail(self, kind: str, tier: Tier, count: int) -> list[Sample]:

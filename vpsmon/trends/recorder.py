@@ -11,10 +11,10 @@ from vpsmon.findings import Finding, ReadError
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_boot_id, read_counters
 from vpsmon.settings import Settings
+from vpsmon.text import MEGABYTE
 from vpsmon.trends.history import open_history
 from vpsmon.trends.samples import CONTAINERS, DISK_PREFIX, LIMIT_SUFFIX, MACHINE, Sample
 
-_MEGABYTE = 1024 * 1024
 _NAMES_OF_ROWS = {"memory_pressure": "score", "swap_in": "swap_in", "swap_out": "swap_out"}
 
 
@@ -53,7 +53,7 @@ def measure_machine(host: Host, settings: Settings, findings: Sequence[Finding])
     for path in settings.DISK_PATHS:
         with contextlib.suppress(OSError, ValueError):
             sizes[DISK_PREFIX + path] = host.read_disk_space(path).available_bytes
-    values = {name: size / _MEGABYTE for name, size in sizes.items()}
+    values = {name: size / MEGABYTE for name, size in sizes.items()}
     for finding in findings:
         if finding.check in _NAMES_OF_ROWS and finding.value is not None:
             values[_NAMES_OF_ROWS[finding.check]] = finding.value
@@ -68,7 +68,7 @@ def measure_containers(containers: Sequence[Any]) -> dict[str, float]:
     values: dict[str, float] = {}
     for container in containers:
         if container.usage:
-            values[container.name] = container.usage.memory_bytes / _MEGABYTE
+            values[container.name] = container.usage.memory_bytes / MEGABYTE
             if container.usage.limit_bytes:
-                values[container.name + LIMIT_SUFFIX] = container.usage.limit_bytes / _MEGABYTE
+                values[container.name + LIMIT_SUFFIX] = container.usage.limit_bytes / MEGABYTE
     return values

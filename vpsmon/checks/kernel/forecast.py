@@ -15,7 +15,7 @@ from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
-from vpsmon.text import clean
+from vpsmon.text import MEGABYTE, clean
 from vpsmon.trends.forecast import Plan, Trend, find_trend
 from vpsmon.trends.history import Tails, make_series
 from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE
@@ -23,7 +23,6 @@ from vpsmon.trends.series import Point, Series
 
 ROWS = {"memory_forecast": "hours"}
 METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out; absent where there is no trend."}
-_MEGABYTE = 1024 * 1024
 _MOST_NAMED = 3
 _MOST_CONTAINERS = 20
 # Containers are many and grow over hours: the finer steps are for the machine as a whole.
@@ -63,7 +62,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     memory = read_counters(host, "meminfo")
     free_bytes = pick(memory, "MemAvailable", "/proc/meminfo") + memory.get("SwapFree", 0)
     machine, containers = read_tails(host, MACHINE), read_tails(host, CONTAINERS)
-    return make_reading(free_bytes / _MEGABYTE, machine, containers, host.wall_seconds(), host.monotonic_seconds())
+    return make_reading(free_bytes / MEGABYTE, machine, containers, host.wall_seconds(), host.monotonic_seconds())
 
 
 def make_reading(

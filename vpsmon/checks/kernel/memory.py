@@ -12,14 +12,13 @@ from vpsmon.findings import Finding, MetricSample, Previous
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
-from vpsmon.text import format_bytes
+from vpsmon.text import MEGABYTE, format_bytes
 
 ROWS = {"memory_available": "bytes"}
 METRICS = {
     "vpsmon_memory_available_bytes": "Memory that the kernel can hand out without swapping (MemAvailable).",
     "vpsmon_memory_total_bytes": "Memory of the machine (MemTotal).",
 }
-_MEGABYTE = 1024 * 1024
 
 
 class Reading(NamedTuple):
@@ -37,12 +36,10 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return a finding that is worse the less memory is available."""
-    judgement = judge_below(
-        reading.available_bytes / _MEGABYTE, settings.MEMORY_WARNING_MB, settings.MEMORY_CRITICAL_MB
-    )
+    judgement = judge_below(reading.available_bytes / MEGABYTE, settings.MEMORY_WARNING_MB, settings.MEMORY_CRITICAL_MB)
     message = f"{format_bytes(reading.available_bytes)} of {format_bytes(reading.total_bytes)} memory available"
     if judgement.status != "ok":
-        message += f", {judgement.status} below {format_bytes(judgement.limit * _MEGABYTE)}"
+        message += f", {judgement.status} below {format_bytes(judgement.limit * MEGABYTE)}"
     return [
         Finding(
             "memory_available",

@@ -15,7 +15,7 @@ from vpsmon.findings import Finding, MetricSample, Previous, Status
 from vpsmon.host import Host
 from vpsmon.proc import pick, read_counters
 from vpsmon.settings import Settings
-from vpsmon.text import format_bytes
+from vpsmon.text import MEGABYTE, format_bytes
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 METRICS = {
@@ -24,7 +24,6 @@ METRICS = {
     "swap_swapin_rate": "Read back from swap since the export before, in kB (1024 bytes) a second.",
     "swap_swapout_rate": "Written to swap since the export before, in kB (1024 bytes) a second.",
 }
-_MEGABYTE = 1024 * 1024
 # A swap smaller than the limits would fill up unseen; this full it is worth a word whatever its size.
 _WARNING_SHARE = 0.9
 _CRITICAL_SHARE = 0.98
@@ -61,16 +60,16 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 
 def _judge_usage(shortage: Shortage, settings: Settings) -> Finding:
-    total_mb = shortage.swap_total_bytes / _MEGABYTE
+    total_mb = shortage.swap_total_bytes / MEGABYTE
     used_bytes = shortage.swap_total_bytes - shortage.swap_free_bytes
     judgement = judge_above(
-        used_bytes / _MEGABYTE,
+        used_bytes / MEGABYTE,
         min(settings.SWAP_WARNING_MB, total_mb * _WARNING_SHARE),
         min(settings.SWAP_THRESHOLD_MB, total_mb * _CRITICAL_SHARE),
     )
     message = f"{format_bytes(used_bytes)} of {format_bytes(shortage.swap_total_bytes)} swap used"
     if judgement.status != "ok":
-        message += f", {judgement.status} above {format_bytes(judgement.limit * _MEGABYTE)}"
+        message += f", {judgement.status} above {format_bytes(judgement.limit * MEGABYTE)}"
     return Finding(
         "swap_usage",
         None,

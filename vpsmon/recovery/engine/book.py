@@ -13,7 +13,6 @@ from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.outbox import is_notice
 from vpsmon.recovery.engine.model import Action, Change, Incident, describe
 
-FILE = "recovery_state.json"
 HOUR_SECONDS = 3600.0
 # An incident that has been away for so long starts with its first step again; one that lasts, never does.
 _FORGET_AFTER_SECONDS = 6 * 3600.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.findings import Finding
+from vpsmon.findings import Finding, Severity
 from vpsmon.stack.containers import Container
 from vpsmon.text import clean, format_bytes
 
@@ -117,7 +117,7 @@ class Decision(NamedTuple):
     text: str
     action: str = ""
     outcome: str = ""
-    severity: Literal["critical", "warning", "info"] | None = None
+    severity: Severity | None = None
     advice: str | None = None
     told: str = ""
 

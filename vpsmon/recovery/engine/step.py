@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from vpsmon.effectors import Effectors
 from vpsmon.effectors.outcome import Refused
-from vpsmon.findings import ReadError
+from vpsmon.findings import ReadError, Severity
 from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.journal import Journal
@@ -166,7 +166,7 @@ class StepTaker:
 
     def _describe_outcome(
         self, rule: Rule, incident: Incident, step: Step, record: dict[str, Any], outcome: Outcome, error: str
-    ) -> tuple[str, Literal["critical", "warning", "info"] | None, str | None]:
+    ) -> tuple[str, Severity | None, str | None]:
         note = f"; {step.note}" if step.note else ""
         if outcome == "repaired":
             words = "it helped" if step.verify_seconds else "done"

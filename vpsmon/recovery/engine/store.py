@@ -12,10 +12,9 @@ from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.passes import HISTORY_LOG, PassContext
-from vpsmon.recovery.engine.book import FILE
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.private_file import open_private
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
 from vpsmon.storage.totals import FILE as TOTALS_FILE
 from vpsmon.storage.totals import load_totals
 
@@ -61,8 +60,8 @@ class RealStore:
     def load(self) -> tuple[dict[str, Any], bool]:
         """Return the content of recovery_state.json, {} where there is none; an unreadable one is set aside."""
         with self._context.state.lock():
-            is_there = os.path.exists(os.path.join(self._context.state.path, FILE))
-            content = self._context.state.load(FILE)
+            is_there = os.path.exists(os.path.join(self._context.state.path, RECOVERY_FILE))
+            content = self._context.state.load(RECOVERY_FILE)
         return content, is_there and not content
 
     def load_pass_state(self) -> dict[str, Any]:
@@ -73,7 +72,7 @@ class RealStore:
     def set_aside(self) -> None:
         """Move recovery_state.json aside."""
         with self._context.state.lock():
-            self._context.state.set_aside(FILE, "its tables are of another form")
+            self._context.state.set_aside(RECOVERY_FILE, "its tables are of another form")
 
     def commit(
         self,
@@ -85,7 +84,7 @@ class RealStore:
         """Write state, log, outbox, history and counters in one step."""
         state = self._context.state
         with state.lock():
-            files = {FILE: content}
+            files = {RECOVERY_FILE: content}
             if notices or outcomes:
                 totals = load_totals(state)
                 totals.count_alerts(notices)
@@ -117,7 +116,7 @@ class DryStore:
 
     def load(self) -> tuple[dict[str, Any], bool]:
         """Return the content of recovery_state.json as far as it can be read."""
-        content = self._state.peek(FILE)
+        content = self._state.peek(RECOVERY_FILE)
         return content or {}, content is None
 
     def load_pass_state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from vpsmon.effectors import Effectors
 from vpsmon.effectors.outcome import Done, Gone, Refused
-from vpsmon.findings import ReadError
+from vpsmon.findings import ReadError, Severity
 from vpsmon.recovery import Rule, name_rule
 from vpsmon.recovery.engine.book import Book
 from vpsmon.recovery.engine.journal import Journal
@@ -150,9 +150,7 @@ class Undoer:
         decision = self._decide(change, describe(change.undo), words, severity)
         self._journal.say(decision._replace(told=told, advice="mend the cause, then `vpsmon recover restore`"))
 
-    def _decide(
-        self, change: Change, action: str, words: str, severity: Literal["critical", "warning", "info"] | None = None
-    ) -> Decision:
+    def _decide(self, change: Change, action: str, words: str, severity: Severity | None = None) -> Decision:
         read = f"undoing what was done before ({describe(change.action)})"
         text = action or "nothing to do"
         return Decision(change.rule, change.action.name, read, "act", text, action, words, severity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vpsmon.findings import Status
+from vpsmon.findings import SEVERITIES, Status
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, find_repairs
 from vpsmon.report.model import Mark, Row, Section
@@ -62,7 +62,7 @@ def _split_days(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]
 
 
 def _count_severities(lines: Sequence[LogLine]) -> str:
-    numbers = [sum(line.severity == severity for line in lines) for severity in ("critical", "warning", "info")]
+    numbers = [sum(line.severity == severity for line in lines) for severity in SEVERITIES]
     return f"{numbers[0]} critical, {count(numbers[1], 'warning')}, {numbers[2]} info"
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.report.facts import Facts, Unread
-from vpsmon.report.sections.words import MEGABYTE
 from vpsmon.report.timeline import DAY_SECONDS
-from vpsmon.text import format_bytes
+from vpsmon.text import MEGABYTE, format_bytes
 
 # A gain over less than this says more about the start of a container than about its day.
 _LEAST_SPAN_SECONDS = 3600.0

@@ -7,8 +7,8 @@ from vpsmon.findings import Finding
 from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import find_gains
-from vpsmon.report.sections.words import MEGABYTE, explain
-from vpsmon.text import clean
+from vpsmon.report.sections.words import explain
+from vpsmon.text import MEGABYTE, clean
 
 _MOST_GROWING = 5
 _MOST_GAINS = 3

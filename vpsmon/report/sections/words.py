@@ -10,9 +10,6 @@ from vpsmon.report.model import Report, Row
 from vpsmon.report.timeline import DAY_SECONDS, SLOT_SECONDS
 from vpsmon.text import format_duration
 
-MEGABYTE = 1024 * 1024
-
-
 ABSENT = "not here"
 UNREADABLE = "cannot be read"
 
