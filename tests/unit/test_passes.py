@@ -33,8 +33,8 @@ def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine,
     assert [notice.object for notice in result.notices] == ["shop"]
 
 
-@pytest.mark.parametrize(("available_kb", "waits"), [(10_000, False), (600_000, True)])
-def test_only_while_memory_is_critically_short_nothing_waits_for_the_disk(
+@pytest.mark.parametrize(("available_kb", "waits"), [(10_000, False), (80_000, False), (600_000, True)])
+def test_only_while_memory_is_short_nothing_waits_for_the_disk(
     machine: FakeMachine, tmp_path: Path, available_kb: int, waits: bool
 ) -> None:
     machine.change("meminfo", "MemAvailable:", available_kb)
