@@ -97,7 +97,7 @@ def _record(
     """Judge the readings and write all that follows from them in one step."""
     host, config, state = context[:3]
     findings = _judge_all(stage, context, memories, attempts)
-    if any(map(_is_of_short_memory, findings)):
+    if any(map(_tells_of_shortage, findings)):
         # The alert and the repair must not wait for the disk. What is written outlives every process all the same; a
         # power failure may take the last half minute with it.
         state.waits_for_disk = False
@@ -203,14 +203,16 @@ def _commit(state: StateDirectory, result: StageResult, files: dict[str, dict[st
 
 def _name_consumers(host: Host, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings, those of a memory problem with the largest processes in their message."""
-    if not any(_is_of_short_memory(finding) for finding in findings):
+    if not any(_tells_of_shortage(finding) for finding in findings):
         return list(findings)
     largest = describe_consumers(read_largest_consumers(host, _NAMED_CONSUMERS))
     return [
-        finding._replace(message=f"{finding.message}; {largest}") if largest and _is_of_short_memory(finding) else finding
+        finding._replace(message=f"{finding.message}; {largest}")
+        if _tells_of_shortage(finding) and largest
+        else finding
         for finding in findings
     ]
 
 
-def _is_of_short_memory(finding: Finding) -> bool:
+def _tells_of_shortage(finding: Finding) -> bool:
     return finding.names_consumers and finding.status in ("warning", "critical")
