@@ -19,7 +19,7 @@ from tests.kit.telegram import FakeTelegram
 from vpsmon.config import Config
 from vpsmon.host import Host
 from vpsmon.recovery import load_rules
-from vpsmon.recovery.engine.run import Result, recover
+from vpsmon.recovery.engine.run import Result, recover, send_alerts
 from vpsmon.settings import DEFAULTS
 
 SLEEP = ["sleep", "600"]
@@ -64,7 +64,8 @@ class Bench:
         """Run `vpsmon recover WHAT` in this process."""
         rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
         config = Config(self.settings, None, str(self.folder))
-        return recover(config, rules, is_dry, what == "restore", self.make_host, known_containers=self.known)
+        result = recover(config, rules, is_dry, what == "restore", self.make_host, known_containers=self.known)
+        return result if is_dry else send_alerts(config, result, self.make_host)
 
     def run_as_planned(self, engine: DockerEngine, what: str) -> Result:
         """Run it dry, which must change nothing; then run it, which must decide the same."""

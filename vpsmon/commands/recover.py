@@ -32,11 +32,14 @@ def recover(config_file: str | None, what: str, dry_run: bool, as_json: bool) ->
     from vpsmon.recovery import load_rules
     from vpsmon.recovery.engine.report import format_json, format_text
     from vpsmon.recovery.engine.run import recover as run
+    from vpsmon.recovery.engine.run import send_alerts
     from vpsmon.storage.state import StateError
 
     rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
     try:
         result = run(config, rules, dry_run, what == "restore")
+        if not dry_run:
+            result = send_alerts(config, result)
     except StateError as error:
         say("error", str(error))
         sys.exit(EXIT_FAILED)

@@ -149,7 +149,7 @@ def recover_memory(config: Config) -> int:
     from vpsmon.host import Host
     from vpsmon.log import say
     from vpsmon.recovery import swap_thrashing
-    from vpsmon.recovery.engine.run import repair
+    from vpsmon.recovery.engine.run import recover
     from vpsmon.storage.state import StateError
 
     def make_host() -> Host:
@@ -157,7 +157,7 @@ def recover_memory(config: Config) -> int:
 
     try:
         known = _recall_containers(make_host(), config)
-        result = repair(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
+        result = recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
     except StateError as error:
         say("error", str(error))
         return 1

@@ -55,27 +55,6 @@ def recover(
     sleep: Callable[[float], None] = time.sleep,
     known_containers: Sequence[Container] = (),
 ) -> Result:
-    """Run the rules once, or undo all changes, and send what there is to tell. Raises StateError."""
-    result = repair(config, rules, is_dry, restores, make_host, sleep, known_containers)
-    if is_dry or result.is_other_running:
-        return result
-    try:
-        deliver(PassContext(make_host(), config, SparedState(config.state_directory)), waits=False)
-    except StateError as error:
-        # What was done has to be shown all the same.
-        return result._replace(is_complete=False, unread=(*result.unread, str(error)))
-    return result
-
-
-def repair(
-    config: Config,
-    rules: Sequence[Rule],
-    is_dry: bool = False,
-    restores: bool = False,
-    make_host: Callable[[], Host] = Host,
-    sleep: Callable[[float], None] = time.sleep,
-    known_containers: Sequence[Container] = (),
-) -> Result:
     """Run the rules once, or undo all changes; what there is to tell waits in the outbox. Raises StateError.
 
     Where containers are known already, the engine is asked for nothing but to act, and not waited for.
@@ -91,6 +70,16 @@ def repair(
             # One that only looks loses nothing; somebody who wants something undone must know that it was not.
             return Result([], [], is_complete=not restores, is_other_running=True)
         return run_rules(settings, rules, machine, effectors, RealStore(context), restores)
+
+
+def send_alerts(config: Config, result: Result, make_host: Callable[[], Host] = Host) -> Result:
+    """Send what waits in the outbox, unless another process does; return the result, incomplete where that failed."""
+    try:
+        deliver(PassContext(make_host(), config, SparedState(config.state_directory)), waits=False)
+    except StateError as error:
+        # What was done has to be shown all the same.
+        return result._replace(is_complete=False, unread=(*result.unread, str(error)))
+    return result
 
 
 def run_rules(
