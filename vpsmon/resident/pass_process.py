@@ -17,19 +17,6 @@ if TYPE_CHECKING:
     from vpsmon.settings import Config
     from vpsmon.stack.containers import Container
 
-_URGENT_MODULES = (
-    "socket",
-    "vpsmon.kernel_log",
-    "vpsmon.pass_log",
-    "vpsmon.rest_of_pass",
-    "vpsmon.alerts.delivery",
-    "vpsmon.alerts.telegram",
-    "vpsmon.http_client",
-    "vpsmon.checks.stack.container_memory",
-    "vpsmon.stack.container_process",
-    "vpsmon.recovery.swap_thrashing",
-    "vpsmon.recovery.engine.run",
-)
 # An engine that thrashes too took 7 to 30 s for a list that else takes milliseconds, and 90 s for a stop. Nothing else
 # helps then, so it gets a minute, and five for the stop.
 _PATIENCE = 15.0
@@ -175,21 +162,6 @@ def _recall_containers(host: Host, config: Config) -> list[Container]:
     memories = PassContext(host, config, SparedState(config.state_directory)).recall_memories()
     known = container_memory.recall_containers(memories.recall(cast("Check", container_memory)))
     return known if list_spare(update(host, known), config.settings) else []
-
-
-def load_what_is_urgent(config: Config) -> None:
-    """Import what a pass and `recover_memory` need: on a machine that thrashes each file takes a while to be read."""
-    from importlib import import_module
-
-    from vpsmon.checks import load_checks
-
-    load_checks("kernel")
-    for name in _URGENT_MODULES:
-        import_module(name)
-    if config.settings.has_telegram and config.settings.TELEGRAM_API_BASE.startswith("https:"):
-        from vpsmon.http_client import make_tls_context
-
-        make_tls_context()
 
 
 def start_recovery(config_path: str | None) -> int:

@@ -22,17 +22,16 @@ from vpsmon.resident.pace import Pace, StackTurns
 from vpsmon.resident.pass_process import (
     EXIT_CRITICAL,
     EXIT_WELL,
-    load_what_is_urgent,
     note_containers,
     parse_report,
     reload_config,
     run_pass,
 )
+from vpsmon.resident.readiness import Readiness
 from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.resident.systemd import Notifier
 from vpsmon.stack.engine_socket import find_socket
 
-_CALM_SECONDS = 120.0
 _MOST_PASSES = 3
 # An engine that is slow gets a minute.
 _LONGEST_NOTING_SECONDS = 90
@@ -57,8 +56,7 @@ class Watcher:
         self._stack_child = 0
         self._report_descriptor: int | None = None
         self._repairs = RepairStarter()
-        self._is_prepared = False
-        self._latest_ring_seconds = float("-inf")
+        self._readiness = Readiness()
         # A signal writes a byte here, so that none can slip in between looking and waiting.
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -81,6 +79,8 @@ class Watcher:
             if self._may_start_pass() and time.monotonic() >= self._pace.find_due():
                 self._start_pass()
             self._wait()
+            if self._may_load():
+                self._readiness.load_next()
         self._notifier.send("STOPPING=1")
         self._end_children()
         return 0
@@ -200,6 +200,8 @@ class Watcher:
         """Wait for the next pass, a bell, a child or a signal, with a sign of life to systemd in time."""
         now = time.monotonic()
         deadlines = [self._pace.find_due()] if self._may_start_pass() else []
+        if self._may_load():
+            deadlines.append(now)
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
         if self._report_descriptor is not None:
@@ -244,16 +246,15 @@ class Watcher:
         """Look as soon as that makes sense; where memory is short, be ready for what may come."""
         self._pace.ring()
         if isinstance(bell, PressureBell):
-            self._latest_ring_seconds = time.monotonic()
-            if not self._is_prepared:
-                self._is_prepared = True
-                load_what_is_urgent(self._config)
-                gc.freeze()
+            self._readiness.ring(time.monotonic(), self._config)
+
+    def _may_load(self) -> bool:
+        """Return whether there is something to load now: a pass that looks comes first."""
+        return self._readiness.is_loading and self._report_descriptor is None
 
     def _shrink_when_calm(self) -> None:
         """Start anew, small again, when memory has not been short for a while."""
-        is_calm = time.monotonic() - self._latest_ring_seconds > _CALM_SECONDS
-        if self._is_prepared and is_calm and not self._children:
+        if self._readiness.may_shrink(time.monotonic()) and not self._children:
             become_resident(Orders(self._config_option, self._interval_option_seconds, self._config))
 
     def _drain_wake_bytes(self) -> None:

@@ -1,0 +1,64 @@
+"""What the resident monitor loads while memory is short: from the disk of a machine that thrashes it takes long."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from importlib import import_module
+
+from vpsmon.settings import Config
+
+# What a pass, a message and the rule for memory need. The kernel checks come before them.
+_URGENT_MODULES = (
+    "socket",
+    "vpsmon.kernel_log",
+    "vpsmon.pass_log",
+    "vpsmon.rest_of_pass",
+    "vpsmon.alerts.delivery",
+    "vpsmon.alerts.telegram",
+    "vpsmon.http_client",
+    "vpsmon.checks.stack.container_memory",
+    "vpsmon.stack.container_process",
+    "vpsmon.recovery.swap_thrashing",
+    "vpsmon.recovery.engine.run",
+)
+_CALM_SECONDS = 120.0
+_AT_THE_END = object()
+
+
+class Readiness:
+    """Loads it step by step: all at once took 20 s, in which nothing was heard. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._latest_ring_seconds = float("-inf")
+        self._steps: Iterator[None] | None = None
+        self.is_loading = False
+
+    def ring(self, now: float, config: Config) -> None:
+        """Note that tasks wait for memory: from now on there is something to load."""
+        self._latest_ring_seconds = now
+        if self._steps is None:
+            self._steps = _load(config)
+            self.is_loading = True
+
+    def load_next(self) -> None:
+        """Take the next step."""
+        if self._steps is not None and next(self._steps, _AT_THE_END) is _AT_THE_END:
+            self.is_loading = False
+            gc.freeze()
+
+    def may_shrink(self, now: float) -> bool:
+        """Return whether something was loaded, and memory has not been short for a while."""
+        return self._steps is not None and now - self._latest_ring_seconds > _CALM_SECONDS
+
+
+def _load(config: Config) -> Iterator[None]:
+    from vpsmon.checks import list_modules
+
+    for name in (*list_modules("kernel"), *_URGENT_MODULES):
+        import_module(name)
+        yield
+    if config.settings.has_telegram and config.settings.TELEGRAM_API_BASE.startswith("https:"):
+        from vpsmon.http_client import make_tls_context
+
+        make_tls_context()
