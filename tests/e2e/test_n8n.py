@@ -371,6 +371,7 @@ def test_mode_prefix_and_database_come_from_the_container(
     postgres: PostgresServer,
 ) -> None:
     bull = Bull(redis, "crm", database=3)
+    Bull(redis, "mine", database=3).add()
     bull.add()
     bull.add()
     postgres.psql("create schema other", "n8n")
@@ -385,7 +386,7 @@ def test_mode_prefix_and_database_come_from_the_container(
         explicit = Watch(found._replace(N8N_QUEUE_PREFIX="mine")).queue()
         text = describe_n8n(find_n8n(Host(), found))
     assert findings["n8n_queue"].value == 2
-    assert explicit.value == 0
+    assert explicit.value == 1
     assert findings["n8n_executions"].value == 7
     assert "queue mode, database postgresdb" in text
     assert "secret" not in text

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.command import QUIET_LIMITS, Workdir, started_vpsmon
+from tests.kit.command import QUIET_LIMITS, ConfigValue, Workdir, started_vpsmon
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.resident import forked_watcher
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
+from vpsmon.config import Config, load_config
 from vpsmon.resident import doorbells
-from vpsmon.resident.pass_process import EXIT_WELL
+from vpsmon.resident.pass_process import EXIT_WELL, run_pass
 
 PATIENCE_SECONDS = 60.0
 
@@ -60,6 +60,17 @@ def test_a_real_stack_is_asked_by_every_second_pass_until_a_container_fails(
         assert len(telegram.requests) - beats >= 6, "the heartbeat does not wait for the stack's turn"
         container.kill()  # a warning: it is not essential
         wait_until(lambda: count_stack_looks(workdir, 6) >= 5, 2 * PATIENCE_SECONDS, "every pass asks")
+
+
+@pytest.mark.usefixtures("docker_host")
+@pytest.mark.parametrize(("keys", "status"), [({}, EXIT_WELL), ({"DISK_WARNING_PCT": 0}, 0)])
+def test_a_machine_that_is_not_well_has_the_stack_asked_by_every_pass(
+    workdir: Workdir, engine: DockerEngine, keys: dict[str, ConfigValue], status: int
+) -> None:
+    config = load_config(str(workdir.write_config(**{**QUIET_LIMITS, **keys})), {})
+    with run_container(engine, "web", SLEEP, **QUICK):
+        statuses = [run_pass(config, True, True, os.open(os.devnull, os.O_WRONLY)) for _ in range(2)]
+    assert statuses[1] == status
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Containers as Docker tells them: parsing, finding one by name, the addresses of its ports. And finding Docker."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,14 @@ def test_docker_host_comes_first_then_the_usual_sockets_then_podman() -> None:
 
 
 @pytest.mark.parametrize("address", ["unix:///x.sock", "unix://x.sock", "http+unix:///x.sock"])
-def test_the_monitor_listens_to_the_socket_that_the_passes_ask(address: str) -> None:
+def test_the_monitor_listens_to_the_socket_that_the_passes_ask(tmp_path: Path, address: str) -> None:
     assert find_socket({"DOCKER_HOST": address}) == Endpoint(address, "DOCKER_HOST").socket_path == "/x.sock"
     assert find_socket({"DOCKER_HOST": "tcp://10.0.0.1:2375"}) is None
-    assert find_socket({"DOCKER_CONTEXT": "other"}) is None
+    with socket.socket(socket.AF_UNIX) as usual:
+        usual.bind(str(tmp_path / "docker.sock"))
+        environment = {"DOCKER_CONFIG": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+        assert find_socket(environment) in (f"{tmp_path}/docker.sock", "/var/run/docker.sock")
+        assert find_socket({**environment, "DOCKER_CONTEXT": "other"}) is None
 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_HOST": "unix:///gone.sock"}])
