@@ -22,6 +22,7 @@ from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.stack import containers, docker_client
+from vpsmon.stack.addresses import find_addresses
 from vpsmon.stack.cgroups import read_usage
 from vpsmon.stack.docker_api import ApiError, Engine
 
@@ -117,12 +118,12 @@ def test_names_services_and_addresses_of_a_compose_stack_without_published_ports
             LONG_LABEL,
             "b=c",
         )
-        address = containers.find_addresses(found, n8n, 8080)[0]
+        address = find_addresses(found, n8n, 8080)[0]
         assert Host().request("GET", f"http://{address.host}:{address.port}/", None, {}, 5.0).status == 404
         sidecar, onhost = (containers.find_container(found, name) for name in ("sidecar", "onhost"))
         assert sidecar and onhost
-        assert containers.find_addresses(found, sidecar, 8080)[0].host == address.host
-        assert containers.find_addresses(found, onhost, 80)[0].host == "127.0.0.1"
+        assert find_addresses(found, sidecar, 8080)[0].host == address.host
+        assert find_addresses(found, onhost, 80)[0].host == "127.0.0.1"
 
 
 def test_a_published_port_is_known_with_the_address_it_is_bound_to(engine: DockerEngine) -> None:
@@ -133,7 +134,7 @@ def test_a_published_port_is_known_with_the_address_it_is_bound_to(engine: Docke
         found = containers.read_containers(Host(), SETTINGS)
         published = containers.find_container(found, "published")
         assert published
-        addresses = containers.find_addresses(found, published, 80)
+        addresses = find_addresses(found, published, 80)
         assert (addresses[-1].host, addresses[-1].port) == ("127.0.0.1", host_port)
 
 

@@ -35,6 +35,7 @@ from vpsmon.report.telegram import format_telegram
 from vpsmon.report.text import format_text
 from vpsmon.settings import DEFAULTS, KINDS
 from vpsmon.stack import cgroups, containers, deaths, n8n_api, waha, web
+from vpsmon.stack.addresses import find_addresses
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.memories import FILE as MEMORIES_FILE
 from vpsmon.storage.spare import SparedState
@@ -210,7 +211,7 @@ def test_a_pass_over_a_proc_that_says_anything(name: str, content: bytes) -> Non
 @given(mutate(INSPECT) | objects(tuple(INSPECT)))
 def test_a_container(inspected: Any) -> None:
     found = try_it(containers.parse_container, inspected)
-    containers.find_addresses([found], found, 5678)
+    find_addresses([found], found, 5678)
 
 
 @given(objects(("Id", "Names", "Image", "Labels", "State")))

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from vpsmon.findings import NotApplicable, ReadError
+from vpsmon.stack.addresses import Address, find_addresses
 from vpsmon.stack.containers import (
-    Address,
     Container,
-    find_addresses,
     find_container,
     parse_container,
     parse_list_entry,

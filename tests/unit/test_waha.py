@@ -11,7 +11,8 @@ from vpsmon.checks.stack import waha as check
 from vpsmon.checks.stack.waha import Reading, Trouble
 from vpsmon.findings import Finding, Previous, ReadError
 from vpsmon.settings import DEFAULTS
-from vpsmon.stack.containers import Address, Container, parse_container
+from vpsmon.stack.addresses import Address
+from vpsmon.stack.containers import Container, parse_container
 from vpsmon.stack.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
 from vpsmon.stack.web import Site, site_of_addresses
 

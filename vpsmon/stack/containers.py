@@ -21,8 +21,6 @@ STATUSES_WITH_MEMORY = ("running", "paused")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # Docker names the endpoint of the network in the error of a start: nobody can use it, and it hides what follows.
 _LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")
-# Containers that share the network of another that shares the network of another: nobody nests deeper than this.
-_MOST_SHARED_NETWORKS = 5
 _ONE_OFF_LABEL = "com.docker.compose.oneoff"
 _PORT = re.compile(r"[0-9]{1,5}")
 # With less than this left, another answer is not waited for.
@@ -68,14 +66,6 @@ class Container(NamedTuple):
     stop_signal: str = ""
     # Why the engine could not inspect it: then only id, name, labels, image and status are known.
     inspect_error: str | None = None
-
-
-class Address(NamedTuple):
-    """Where a port of a container can be reached from this machine, and how that was found out, in words."""
-
-    host: str
-    port: int
-    source: str
 
 
 def read_containers(host: Host, settings: Settings) -> list[Container]:
@@ -259,33 +249,3 @@ def find_container(containers: Sequence[Container], name: str) -> Container | No
     """Return the container of that name, else of that compose service; of several, a running one."""
     found = [each for each in containers if name and name in (each.name, each.service)]
     return min(found, key=lambda each: (each.name != name, each.status != "running", each.name), default=None)
-
-
-def find_addresses(containers: Sequence[Container], container: Container, port: int) -> list[Address]:
-    """Return where a port of a container can be reached, the likeliest first; [] when it is not running."""
-    if container.status != "running":
-        return []
-    owner = _find_network_owner(containers, container)
-    if owner is None:
-        return []
-    if owner.network_mode == "host":
-        return [Address("127.0.0.1", port, f"container {container.name}, on the network of this machine")]
-    whose = container.name if owner is container else f"{container.name}, on the network of {owner.name}"
-    found = [Address(address, port, f"address of container {whose}") for address in owner.addresses]
-    if port in owner.published_ports:
-        published = Address(*owner.published_ports[port], f"published port of container {whose}")
-        found.append(published)
-    return found
-
-
-def _find_network_owner(containers: Sequence[Container], container: Container) -> Container | None:
-    """Return the container whose network this one uses (`network_mode: service:…`), most often itself."""
-    for _ in range(_MOST_SHARED_NETWORKS):
-        kind, _, target = container.network_mode.partition(":")
-        if kind != "container":
-            return container
-        owner = next((each for each in containers if target and (each.id == target or each.name == target)), None)
-        if owner is None or owner.status != "running":
-            return None
-        container = owner
-    return None

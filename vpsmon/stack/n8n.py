@@ -18,7 +18,7 @@ from vpsmon.stack.postgres import read_rows
 from vpsmon.stack.postgres_session import QueryError
 from vpsmon.stack.presence import N8N_PORT
 from vpsmon.stack.redis_server import read_redis
-from vpsmon.stack.services import locate, to_port
+from vpsmon.stack.services import find_container_of, locate, to_port
 from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.text import clean
 
@@ -82,7 +82,8 @@ def find_n8n(host: Host, settings: Settings, was_on_loopback: bool = False) -> N
 
 
 def _find_n8n(host: Host, settings: Settings, was_on_loopback: bool) -> N8n:
-    container = _find_container(host, settings)
+    # Its environment tells how it works, also where N8N_URL leads to it or where it is not running.
+    container = find_container_of(host, settings, "N8N_CONTAINER")
     if settings.N8N_URL:
         return N8n(site_of_setting(settings.N8N_URL, "N8N_URL"), "", container)
     try:
@@ -94,14 +95,6 @@ def _find_n8n(host: Host, settings: Settings, was_on_loopback: bool) -> N8n:
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
         return N8n(LOOPBACK, "", None)
     raise place.absence or NotApplicable("no n8n found")
-
-
-def _find_container(host: Host, settings: Settings) -> Container | None:
-    """Its environment tells how it works, also where N8N_URL leads to it or where it is not running."""
-    try:
-        return find_container(read_containers(host, settings), settings.N8N_CONTAINER)
-    except (NotApplicable, ReadError):
-        return None
 
 
 def _find_port(container: Container) -> int:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from vpsmon.findings import NotApplicable, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
-from vpsmon.stack.containers import Address, Container, find_addresses, find_container, read_containers
+from vpsmon.stack.addresses import Address, find_addresses
+from vpsmon.stack.containers import Container, find_container, read_containers
 from vpsmon.text import clean, format_duration
 
 # A service on this host that is gone looks like one that never was; for this long it is missed.
@@ -25,6 +26,14 @@ class Place(NamedTuple):
     container: Container | None
     addresses: tuple[Address, ...]
     absence: NotApplicable | ReadError | None
+
+
+def find_container_of(host: Host, settings: Settings, container_key: str) -> Container | None:
+    """Return the container, running or not, that is called as a setting says; None where that cannot be known."""
+    try:
+        return find_container(read_containers(host, settings), getattr(settings, container_key))
+    except (NotApplicable, ReadError):
+        return None
 
 
 def locate(

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host, HttpReply
 from vpsmon.settings import Settings
-from vpsmon.stack.containers import Container, find_container, read_containers
+from vpsmon.stack.containers import Container
 from vpsmon.stack.presence import WAHA_PORT
-from vpsmon.stack.services import locate, to_port
+from vpsmon.stack.services import find_container_of, locate, to_port
 from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.stack.web_post import post
 from vpsmon.text import clean, format_duration
@@ -68,7 +68,8 @@ def find_waha(host: Host, settings: Settings, was_on_loopback: bool = False) -> 
 
 def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
     if settings.WAHA_URL:
-        container = _find_container(host, settings)
+        # The container only tells the key and the time of its start.
+        container = find_container_of(host, settings, "WAHA_CONTAINER")
         return Waha(site_of_setting(settings.WAHA_URL, "WAHA_URL"), *_find_key(settings, container), container)
     try:
         place = locate(host, settings, "WAHA_CONTAINER", "WAHA_URL", _find_port)
@@ -80,14 +81,6 @@ def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
         return Waha(LOOPBACK, *_find_key(settings, None), None)
     raise place.absence or NotApplicable("no WAHA found")
-
-
-def _find_container(host: Host, settings: Settings) -> Container | None:
-    """With WAHA_URL the container only tells the key and the time of its start."""
-    try:
-        return find_container(read_containers(host, settings), settings.WAHA_CONTAINER)
-    except (NotApplicable, ReadError):
-        return None
 
 
 def _find_port(container: Container) -> int:

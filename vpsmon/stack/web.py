@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from vpsmon.findings import ReadError
 from vpsmon.host import Host, HttpReply
 from vpsmon.proc import is_listening
-from vpsmon.stack.containers import Address
+from vpsmon.stack.addresses import Address
 
 # Less than the deadline of a check, so that its own words reach the owner instead of "took too long".
 _TOTAL_SECONDS = 3.5
