@@ -142,7 +142,8 @@ def test_without_swap_every_swap_row_says_so(machine: FakeMachine) -> None:
     machine.change("meminfo", "SwapFree:", 0)
     findings = judge_swap(machine)
     assert {finding.status for finding in findings.values()} == {"skipped"}
-    assert "mkswap" in (findings["swap_usage"].reason or "")
+    assert all("mkswap" in (finding.reason or "") for finding in findings.values())
+    assert (findings["swap_in"].value, findings["swap_out"].value) == (None, None)
 
 
 def test_swap_rates_are_kilobytes_of_pages_over_real_time(machine: FakeMachine) -> None:

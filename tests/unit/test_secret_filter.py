@@ -58,7 +58,7 @@ def test_a_server_that_repeats_the_token_before_the_text_is_cut_shows_none_of_it
 def test_the_last_lines_of_a_container_hold_no_token_anywhere() -> None:
     class Machine:
         def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
-            return [f"{'x' * 180} GET https://api.telegram.org/bot{TOKEN}/getMe"]
+            return [f"{'x' * 175}{TOKEN}", f"GET https://api.telegram.org/bot{TOKEN}/getMe"]
 
     incident = Incident("a", "a", "it loops", (), "see its log")
     prepared = restart_loop.prepare(incident, cast("RealMachine", Machine()), DEFAULTS)

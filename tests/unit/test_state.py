@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vpsmon.storage.spare import SparedState
 from vpsmon.storage.state import StateDirectory, StateError
 
 
@@ -29,9 +30,11 @@ def test_what_was_committed_is_loaded_again(state: StateDirectory) -> None:
     assert "commit.json" not in os.listdir(state.path)
 
 
+@pytest.mark.parametrize("kind", [StateDirectory, SparedState])
 def test_what_must_last_is_on_the_disk_and_the_rest_unless_there_is_a_hurry(
-    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[StateDirectory]
 ) -> None:
+    state = kind(str(tmp_path / "alerts"))
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
 

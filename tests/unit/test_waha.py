@@ -10,7 +10,7 @@ import pytest
 from vpsmon.checks.stack import waha as check
 from vpsmon.checks.stack.waha import Reading, Trouble
 from vpsmon.findings import Finding, Previous, ReadError
-from vpsmon.settings import DEFAULTS
+from vpsmon.settings import DEFAULTS, Settings
 from vpsmon.stack.addresses import Address
 from vpsmon.stack.containers import Container, parse_container
 from vpsmon.stack.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
@@ -25,7 +25,8 @@ HOSTILE = ['de"fault', "line\nbreak", "x" * 4096, "🙂", "\x1b[31mred", "\ud83d
 class Story:
     """A series of passes over one WAHA."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = DEFAULTS) -> None:
+        self.settings = settings
         self.now = NOW
         self.started: float | None = STARTED
         self.memory: dict[str, Any] | None = None
@@ -36,7 +37,7 @@ class Story:
         sessions = None if trouble else [Session(name, status, None) for name, status in statuses.items()]
         reading = Reading(self.now, sessions, trouble, self.started, False)
         previous = None if self.memory is None else Previous(self.memory, after_seconds)
-        findings = check.judge(reading, DEFAULTS, previous)
+        findings = check.judge(reading, self.settings, previous)
         self.memory = json.loads(json.dumps(check.remember(reading, previous)))
         return findings
 
@@ -147,6 +148,12 @@ def test_nothing_is_critical_while_waha_starts() -> None:
     story.started = NOW + 2 * HOUR - 60
     assert story.status_after(2 * HOUR, "STARTING") == "warning"
     assert story.status_after(120, "STARTING") == "critical"
+
+
+def test_a_limit_shorter_than_a_start_is_taken_at_its_word() -> None:
+    story = Story(DEFAULTS._replace(WAHA_STUCK_AFTER_SEC=1))
+    story.started = NOW - 20
+    assert [story.status_after(seconds, "FAILED") for seconds in (0, 2)] == ["warning", "critical"]
 
 
 def test_a_time_in_the_future_counts_as_now() -> None:
