@@ -128,6 +128,15 @@ def test_the_database_comes_first_and_holds_back_the_others() -> None:
     ]
 
 
+def test_a_database_with_the_name_of_its_stack_comes_before_what_does_not_wait_for_it() -> None:
+    labels = {"com.docker.compose.service": "postgres"}
+    database = container("crm-postgres-1", health="unhealthy", labels=labels, project="crm")
+    other = container("blog", health="unhealthy", project="blog")
+    memory = {each.id: [0, NOW - 5] for each in (database, other)}
+    incidents = container_unhealthy.detect(look(database, other), DEFAULTS, memory)
+    assert [(each.name, each.held_back) for each in incidents] == [("crm-postgres-1", ""), ("blog", "")]
+
+
 def test_what_needs_a_database_that_was_just_restarted_gets_time_to_recover() -> None:
     sick = container("n8n", health="unhealthy", started_wall_seconds=NOW - 5000)
     memory = {sick.id: [0, sick.started_wall_seconds]}
