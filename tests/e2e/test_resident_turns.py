@@ -114,3 +114,29 @@ def test_the_end_of_a_container_that_docker_tells_of_has_the_next_pass_ask(
 
             wait_until(asks_always, PATIENCE_SECONDS, "every pass asks")
             client.close()
+
+
+def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    notes.touch()
+
+    def note(what: str) -> int:
+        with notes.open("a") as file:
+            file.write(what)
+        return 0
+
+    def report_short_memory(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
+        os.write(descriptor, marshal.dumps(("critical", () if notes.read_text() else ("memory_available",))))
+        os.close(descriptor)
+        return note("regular " if is_regular else "rung ")
+
+    monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_short_memory)
+    monkeypatch.setattr("vpsmon.resident.repair_starter.recover_memory", lambda config: note("repair "))
+    monkeypatch.setattr("vpsmon.resident.repair_starter.start_recovery", lambda path: note("others "))
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    with forked_watcher(tmp_path, 3600):
+        wait_until(lambda: "rung" in notes.read_text(), PATIENCE_SECONDS, "another pass")
+    assert notes.read_text().split()[:2] == ["regular", "repair"]
+    assert set(notes.read_text().split()[2:]) == {"others", "rung"}

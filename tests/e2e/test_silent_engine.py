@@ -291,6 +291,17 @@ def test_the_monitor_recalls_what_its_last_pass_saw(
     assert ("by signals, since Docker did not answer" in log) == is_known
 
 
+def test_where_nothing_can_be_spared_the_monitor_knows_that_it_is_not_over(
+    engine: DockerEngine, tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(DEFAULTS, None, str(tmp_path / ".alerts"))
+    _, thrash = thrashing_bench(engine, tmp_path, machine, {"n8n"})
+    with run_container(engine, "n8n", SLEEP, **QUICK) as n8n:
+        thrash_while_running(monkeypatch, thrash, find_first_process(n8n))
+        assert recover_memory(config) == 1
+        assert status(n8n) == "running"
+
+
 def test_a_stopped_container_that_the_last_pass_did_not_see_is_not_forgotten(
     engine: DockerEngine, tmp_path: Path, machine: FakeMachine
 ) -> None:
