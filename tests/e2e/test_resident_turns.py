@@ -139,6 +139,9 @@ def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
     monkeypatch.setattr("vpsmon.resident.repair_starter.start_recovery", lambda path: note("others "))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
-        wait_until(lambda: len(notes.read_text().split()) == 4, PATIENCE_SECONDS, "another pass, and the other rules")
-    first, second, *others = notes.read_text().split()
-    assert (first, second, set(others)) == ("regular", "repair", {"others", "rung"})
+        wait_until(
+            lambda: {"others", "rung"} <= set(notes.read_text().split()),
+            PATIENCE_SECONDS,
+            "another pass, and the other rules",
+        )
+    assert notes.read_text().split()[:2] == ["regular", "repair"]
