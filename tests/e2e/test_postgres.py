@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 import psycopg2
 import pytest
 
+from tests.kit.container_exec import run_in
 from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import (
@@ -326,8 +327,7 @@ def test_a_container_without_published_ports_on_an_internal_network_is_found_by_
         def psql(query: str) -> str:
             program = str(postgres_folder() / "bin/psql")
             argv = [program, "-h", "/tmp", "-p", "5433", "-U", "owner", "-XAtqc", query, "crm"]
-            output: bytes = container.exec_run(argv).output  # type: ignore[assignment]
-            return output.decode().strip()
+            return run_in(container, argv).output.strip()
 
         wait_until(lambda: psql("select 1") == "1", 60, "PostgreSQL in the container answers")
         rows = find_rows(postgres, Settings())

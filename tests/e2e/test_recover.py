@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Workdir, started_vpsmon
+from tests.kit.container_exec import run_in
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import WELL_AFTER_RESTART, sick_container
@@ -101,8 +102,8 @@ def test_by_hand_by_timer_and_by_the_monitor_at_once_it_acts_once(engine: Docker
         monitor.terminate()
         _, errors = monitor.communicate(timeout=60)
         # Docker remembers 256 events only, and every health check makes three.
-        starts = container.exec_run(["cat", "/starts"]).output
+        starts = run_in(container, ["cat", "/starts"]).output
     assert set(statuses) == {0}
     assert "critical: starting" in errors
-    assert starts == b"started\nstarted\n"
+    assert starts == "started\nstarted\n"
     assert len(re.findall("begun", log.read_text())) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.container_exec import run_in
 from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.stack import (
@@ -273,8 +274,7 @@ def test_a_container_on_an_internal_network_is_found_with_its_password(
         def cli(*words: str) -> str:
             login = ["-a", password] if password else []
             argv = ["/usr/bin/redis-cli", "--no-auth-warning", "-p", str(port), *login, *words]
-            output: bytes = container.exec_run(argv).output  # type: ignore[assignment]
-            return output.decode().strip()
+            return run_in(container, argv).output.strip()
 
         wait_until(lambda: cli("PING") == "PONG", 20, "Redis in the container answers")
         row = find_rows(redis, Settings())["redis_memory"]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.container_exec import Done
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
-from tests.kit.systemd_machine import PYTHON_VERSION, Done, Machine, systemd_machine
+from tests.kit.systemd_machine import PYTHON_VERSION, Machine, systemd_machine
 from tests.kit.telegram import FakeTelegram
 
 ROOT = Path(__file__).resolve().parents[2]

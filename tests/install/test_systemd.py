@@ -12,9 +12,10 @@ from typing import NamedTuple
 import pytest
 
 import install
+from tests.kit.container_exec import Done
 from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
-from tests.kit.systemd_machine import Done, Machine, systemd_machine
+from tests.kit.systemd_machine import Machine, systemd_machine
 from tests.kit.telegram import FakeTelegram
 
 INSTALL = "python3 /src/install.py"

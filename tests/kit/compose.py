@@ -12,6 +12,7 @@ from typing import Any
 
 from docker.models.containers import Container
 
+from tests.kit.container_exec import run_in
 from tests.kit.docker import DockerEngine, internal_network, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.n8n import FakeN8n
@@ -48,8 +49,7 @@ class ComposeStack:
         return self._run("redis", ["redis-cli", "--no-auth-warning", "-a", REDIS_PASSWORD, *words])
 
     def _run(self, service: str, words: list[str]) -> str:
-        output: bytes = self.containers[service].exec_run(words).output  # type: ignore[assignment]
-        return output.decode().strip()
+        return run_in(self.containers[service], words).output.strip()
 
 
 @contextmanager

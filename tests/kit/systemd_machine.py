@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from docker.models.containers import Container
 
+from tests.kit.container_exec import Done, run_in
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 
@@ -87,14 +88,6 @@ find /etc /opt /root /usr/local /var/lib -xdev -type f -exec sha256sum {} +
 """
 
 
-class Done(NamedTuple):
-    """How a command in the machine ended, and what it printed."""
-
-    status: int
-    output: str
-    errors: str
-
-
 class Terminal:
     """The other end of a terminal: what the person reads and types."""
 
@@ -137,9 +130,7 @@ class Machine:
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, user: str = "root") -> Done:
         """Run a command to its end."""
-        done = self.container.exec_run(list(words), environment=dict(env or {}), user=user, demux=True)
-        output, errors = ((part or b"").decode("utf-8", "replace") for part in done.output)  # type: ignore[union-attr]
-        return Done(done.exit_code or 0, output, errors)
+        return run_in(self.container, words, env, user)
 
     def shell(self, script: str, env: Mapping[str, str] | None = None) -> Done:
         """Run a shell script to its end."""

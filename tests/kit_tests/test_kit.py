@@ -20,6 +20,7 @@ import tomli
 
 from tests.kit import kernel
 from tests.kit.command import ConfigValue, Workdir, run_vpsmon, started_vpsmon, write_config
+from tests.kit.container_exec import run_in
 from tests.kit.docker import (
     DockerEngine,
     EngineError,
@@ -462,6 +463,14 @@ def test_a_second_engine_has_nothing_in_common_with_the_first(engine: DockerEngi
         first.reload()
         assert first.status == "running"
         assert first.exec_run(["true"]).exit_code == 0
+
+
+@needs_root
+def test_a_command_in_a_container_is_told_with_all_that_it_printed(engine: DockerEngine) -> None:
+    script = "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done; echo wrong >&2; exit 3"
+    with run_container(engine, "kit-first", ["sleep", "60"]) as container:
+        done = run_in(container, ["sh", "-c", script])
+    assert done == (3, "".join(f"{number}\n" for number in range(30_000)), "wrong\n")
 
 
 @needs_root
