@@ -251,7 +251,8 @@ def test_a_workflow_of_n8n(entry: Any) -> None:
 )
 def test_answers_of_telegram(status_code: int, body: bytes) -> None:
     documented = (telegram.Refused, telegram.TryLater, telegram.MarkupRejected, telegram.ChatMoved)
-    try_it(telegram._check_reply, HttpReply(status_code, body), allowed=documented)
+    destination = telegram.Destination("http://127.0.0.1", "1:a", "1", "")
+    try_it(telegram._check_reply, HttpReply(status_code, body), destination, allowed=documented)
 
 
 # --- what stands in .alerts/ -----------------------------------------------------------------------------------------
