@@ -142,8 +142,8 @@ class Delivery:
         say("warning", str(moved))
         with self._state.lock():
             outbox = self._state.load(FILE)
-            both = {"from": self._destination.chat_id, "to": moved.chat_id}
-            self._state.commit({FILE: {**outbox, "moved_chat": both}})
+            ids = {"from": self._destination.chat_id, "to": moved.chat_id}
+            self._state.commit({FILE: {**outbox, "moved_chat": ids}})
 
 
 def _list_parts(entry: dict[str, Any]) -> list[Part]:

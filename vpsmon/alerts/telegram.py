@@ -106,7 +106,7 @@ def fetch_latest_chat(host: Host, destination: Destination) -> Chat | None:
 def _fetch(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> Any:
     """Return the result of a method that only asks. Raises ReadError."""
     try:
-        return _check_reply(_call(host, destination, method, payload), destination).get("result")
+        return _call(host, destination, method, payload).get("result")
     except NotSent as error:
         raise ReadError(str(error)) from None
 
@@ -122,7 +122,7 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
         payload["parse_mode"] = "HTML"
     if destination.thread_id:
         payload["message_thread_id"] = destination.thread_id
-    _check_reply(_call(host, destination, "sendMessage", payload), destination)
+    _call(host, destination, "sendMessage", payload)
 
 
 def send_photo(host: Host, destination: Destination, name: str, picture: bytes) -> None:
@@ -142,23 +142,24 @@ def send_photo(host: Host, destination: Destination, name: str, picture: bytes) 
     start = "".join([*parts, f"--{boundary}\r\n{head}\r\n\r\n"]).encode()
     body = b"".join([start, picture, f"\r\n--{boundary}--\r\n".encode()])
     content_type = f"multipart/form-data; boundary={boundary}"
-    reply = _post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
-    _check_reply(reply, destination)
+    _post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
 
 
-def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> HttpReply:
+def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> dict[str, Any]:
     return _post(host, destination, method, json.dumps(payload).encode(), "application/json", _TIMEOUT_SECONDS)
 
 
 def _post(
     host: Host, destination: Destination, method: str, body: bytes, content_type: str, timeout_seconds: float
-) -> HttpReply:
+) -> dict[str, Any]:
+    """Return Telegram's answer. Raises Refused, TryLater, MarkupRejected or ChatMoved when there is none, or a no."""
     token = urllib.parse.quote(destination.token, safe=":")
     url = f"{destination.api_base}/bot{token}/{method}"
     try:
-        return host.request("POST", url, body, {"Content-Type": content_type}, timeout_seconds, through_proxy=True)
+        reply = host.request("POST", url, body, {"Content-Type": content_type}, timeout_seconds, through_proxy=True)
     except ReadError as error:
         raise TryLater(f"Telegram cannot be reached: {error}") from None
+    return _check_reply(reply, destination)
 
 
 def _check_reply(reply: HttpReply, destination: Destination) -> dict[str, Any]:

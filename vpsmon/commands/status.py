@@ -101,19 +101,25 @@ def _find_last_pass(memories: dict[str, Any]) -> float:
 
 def _describe_state(host: Host, config: Config, state: StateDirectory) -> Iterator[tuple[str, str]]:
     now = host.wall_seconds()
-    yield "last pass", _describe_file(state, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
-    yield "incidents", _describe_file(state, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
-    yield "recovery", _describe_recovery(state.peek(RECOVERY_FILE), now)
-    yield "outbox", _describe_file(state, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
+    yield "last pass", _describe_file(state.load, MEMORIES_FILE, lambda memories: _describe_last_pass(memories, now))
+    yield "incidents", _describe_file(state.load, ALERT_FILE, lambda alerts: _describe_incidents(alerts, now))
+    # Recovery has to find it as it is.
+    yield "recovery", _describe_file(state.peek, RECOVERY_FILE, lambda content: _describe_recovery(content, now))
+    yield "outbox", _describe_file(state.load, OUTBOX_FILE, lambda outbox: _describe_outbox(outbox, config, now))
     waiting = open_spool(state).list()
     if waiting:
         yield "e-mail", f"{len(waiting)} report(s) wait for the mail server to take them"
     yield "logs", f"{config.state_directory}/alert_history.log and recovery.log; journalctl --unit 'vps-*'"
 
 
-def _describe_file(state: StateDirectory, name: str, describe: Callable[[dict[str, Any]], str]) -> str:
+def _describe_file(
+    read: Callable[[str], dict[str, Any] | None], name: str, describe: Callable[[dict[str, Any]], str]
+) -> str:
+    content = read(name)
+    if content is None:
+        return f"{name} is unreadable: the next recovery moves it aside and only looks for 10 min"
     try:
-        return describe(state.load(name))
+        return describe(content)
     except WRONG_FORM:
         return f"{name} is of another form; the next pass starts it afresh"
 
@@ -148,9 +154,7 @@ def _describe_incident(incident: dict[str, Any], now_seconds: float) -> str:
     return f"{clean(incident['severity'])} {name} since {_ago(incident['since'], now_seconds)}"
 
 
-def _describe_recovery(content: dict[str, Any] | None, now_seconds: float) -> str:
-    if content is None:
-        return f"{RECOVERY_FILE} is unreadable: the next recovery moves it aside and only looks for 10 min"
+def _describe_recovery(content: dict[str, Any], now_seconds: float) -> str:
     from vpsmon.recovery.engine.status import list_emergencies
 
     changes = list_emergencies(content)

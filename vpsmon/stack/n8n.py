@@ -160,8 +160,9 @@ def _has_redis_queue(host: Host, settings: Settings) -> bool:
 
 def _read_redis_queue(host: Host, settings: Settings, n8n: N8n) -> Queue:
     _check_server(host, settings, n8n.get("QUEUE_BULL_REDIS_HOST"), "REDIS_CONTAINER", "REDIS_URL")
-    is_set = settings.N8N_QUEUE_PREFIX != DEFAULTS.N8N_QUEUE_PREFIX
-    prefix = settings.N8N_QUEUE_PREFIX if is_set else n8n.get("QUEUE_BULL_PREFIX") or settings.N8N_QUEUE_PREFIX
+    prefix = settings.N8N_QUEUE_PREFIX
+    if prefix == DEFAULTS.N8N_QUEUE_PREFIX:
+        prefix = n8n.get("QUEUE_BULL_PREFIX") or prefix
     keys = f"{prefix}:jobs"
     number = n8n.get("QUEUE_BULL_REDIS_DB")
     database = int(number) if number.isascii() and number.isdecimal() else None

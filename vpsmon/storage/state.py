@@ -24,9 +24,9 @@ from vpsmon.text import clean
 
 LOCK_TIMEOUT_SECONDS = 10.0
 JOURNAL = "commit.json"
-# For other programs: in a folder of its own, because the rest is for nobody else.
 # Recovery writes it; a pass, a report and the status look at it without importing recovery.
 RECOVERY_FILE = "recovery_state.json"
+# For other programs: in a folder of its own, because the rest is for nobody else.
 METRICS_FILE = "metrics/metrics.prom"
 TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000

@@ -75,9 +75,9 @@ class Engine:
         for rule in self._rules:
             snapshot = self._repair(rule, snapshot)
         self._journal.finish()
+        self.is_over = not any(self._detect(rule, snapshot) for rule in self._rules)
         found = [finding for findings in snapshot.findings.values() for finding in findings]
         unknown = [finding for finding in found if finding.status == "unknown"]
-        self.is_over = not any(self._detect(rule, snapshot) for rule in self._rules)
         self.unread = sorted({f"{each.check}: {each.reason or each.message}" for each in unknown})
         return len(unknown) < len(found)
 
