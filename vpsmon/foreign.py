@@ -37,6 +37,14 @@ def parse_strictly(text: str) -> Any:
         raise ValueError("it is no JSON") from None
 
 
+def parse_integer(text: str) -> int:
+    """Return a whole number. Raises ValueError: it is none, or ImpossibleNumber."""
+    # Python takes its time over thousands of digits, or refuses.
+    if len(text) > _MOST_CHARACTERS or not is_possible(number := int(text)):
+        raise ImpossibleNumber(text)
+    return number
+
+
 def check_numbers(content: Any) -> None:
     """Look into lists, tables and what is in them. Raises ImpossibleNumber."""
     if isinstance(content, (int, float)) and not is_possible(content):
@@ -47,13 +55,6 @@ def check_numbers(content: Any) -> None:
         return
     for each in content:
         check_numbers(each)
-
-
-def _parse_integer(text: str) -> int:
-    # Python takes its time over thousands of digits, or refuses.
-    if len(text) > _MOST_CHARACTERS or not is_possible(number := int(text)):
-        raise ImpossibleNumber(text)
-    return number
 
 
 def _parse_float(text: str) -> float:
@@ -67,4 +68,4 @@ def _refuse(text: str) -> float:
 
 
 # json.loads would make a decoder for each call.
-_DECODER = json.JSONDecoder(parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_int=parse_integer, parse_float=_parse_float, parse_constant=_refuse)

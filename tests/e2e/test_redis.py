@@ -29,6 +29,7 @@ from vpsmon.checks.stack import redis
 from vpsmon.findings import Finding, Previous, ReadError
 from vpsmon.host import Host
 from vpsmon.settings import Settings
+from vpsmon.stack.redis_protocol import TcpTarget
 from vpsmon.stack.redis_server import find_server, read_redis
 
 SECRET = "s3cr%t pa'ss"
@@ -84,8 +85,9 @@ def test_other_readers_share_the_connection_and_get_plain_values(server: RedisSe
         ("TYPE", "sorted"),
         ("LLEN", "nothing"),
         ("HGETALL", "hash"),
+        ("LRANGE", "nothing", 0, -1),
     ]
-    expected = [2, 1, ["a", "b"], "value", None, 1, "zset", 0, {"field": "value"}]
+    expected = [2, 1, ["a", "b"], "value", None, 1, "zset", 0, ["field", "value"], []]
     assert read_redis(host, settings, commands, database=5) == expected
     assert read_redis(host, settings, [("EXISTS", "hash")]) == [0]
     with pytest.raises(ReadError, match="WRONGTYPE"):
@@ -93,7 +95,7 @@ def test_other_readers_share_the_connection_and_get_plain_values(server: RedisSe
     assert read_redis(host, settings, [("TYPE", "hash")], database=5) == ["hash"]
     assert int(server.info("connected_clients")) == 3  # redis-cli itself, and one for each database
     del host
-    gc.collect()  # the errors of the library refer to themselves
+    gc.collect()
     wait_until(lambda: server.info("connected_clients") == "1", 5, "the connections are closed")
 
 
@@ -204,7 +206,50 @@ def test_a_full_client_list_is_said() -> None:
                 first.kill()
 
 
-@pytest.mark.parametrize("url", ["redis://:se/SEC@host:6379", "localhost:6379", "redis://host:SEC", "redis://[SEC"])
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[tuple[RedisServer, str, str]]:
+    """A server with a password, and URLs of its Unix socket and of its TLS port, with places for user and password."""
+    certificate, key, socket_path, tls_port = tmp_path / "cert", tmp_path / "key", tmp_path / "socket", free_port()
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*argv, *subject], check=True, capture_output=True)
+    tls = ["--tls-port", str(tls_port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    trust = ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    with redis_server("--unixsocket", str(socket_path), "--requirepass", SECRET, *tls, *trust) as running:
+        unix_url = f"unix://{{login}}{socket_path}"
+        yield running, unix_url, f"rediss://{{login}}127.0.0.1:{tls_port}?ssl_ca_certs={certificate}"
+
+
+def test_tls_and_a_unix_socket_give_the_same_answers_and_refusals(secured: tuple[RedisServer, str, str]) -> None:
+    running, *urls = secured
+    login = ["-a", SECRET, "--no-auth-warning"]
+    running.cli(*login, "-n", 5, "LPUSH", "list", "b", "a")
+    running.cli(*login, "ACL", "SETUSER", "nobody", "on", ">n", "+ping")
+    for url in urls:
+        assert see(url.format(login=":s3cr%25t%20pa'ss@")).status == "ok"
+        host, settings = Host(), Settings(REDIS_URL=url.format(login=":s3cr%25t%20pa'ss@"))
+        commands = [("LRANGE", "list", 0, -1), ("LLEN", "list"), ("HGET", "none", "x"), ("TYPE", "list")]
+        assert read_redis(host, settings, commands, database=5) == [["a", "b"], 2, None, "list"]
+        with pytest.raises(ReadError, match="WRONGTYPE"):
+            read_redis(host, settings, [("HGET", "list", "x")], database=5)
+        assert "wants a password; check user and password in REDIS_URL" in reason_of(url.format(login=""))
+        assert "refuses the password; check" in reason_of(url.format(login=":wrong@"))
+        assert "ACL SETUSER" in reason_of(url.format(login="nobody:n@"))
+
+
+def test_tls_and_a_unix_socket_say_what_is_silent_and_what_is_gone(secured: tuple[RedisServer, str, str]) -> None:
+    running, *urls = secured
+    running.process.send_signal(signal.SIGSTOP)
+    assert ["does not answer within 2 s" in reason_of(url.format(login="")) for url in urls] == [True, True]
+    running.process.kill()
+    running.process.wait()
+    assert "cannot be reached" in reason_of(urls[0].format(login="")) or "is not listening" in reason_of(urls[0])
+    assert "is not listening" in reason_of(urls[1].format(login=""))
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://host/one", "redis://:se/SEC@host:6379", "localhost:6379", "redis://host:SEC", "redis://[SEC"]
+)
 def test_a_malformed_url_does_not_repeat_the_password(url: str) -> None:
     reason = reason_of(url)
     assert "REDIS_URL is malformed" in reason
@@ -287,8 +332,9 @@ def test_a_container_on_an_internal_network_is_found_with_its_password(
 
 
 def find_server_password() -> str:
-    found: str = find_server(Host(), Settings()).targets[0].get("password", "")
-    return "" if found == "not in use" else found
+    target = find_server(Host(), Settings()).targets[0]
+    assert isinstance(target, TcpTarget)
+    return "" if target.password == "not in use" else target.password
 
 
 def test_a_container_that_does_not_tell_its_password_says_where_to_put_it(stack: DockerEngine) -> None:

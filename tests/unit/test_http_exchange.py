@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from vpsmon.http_exchange import NotHttp, exchange
+from vpsmon.http_exchange import exchange
 from vpsmon.stack.docker_api import join_frames
+from vpsmon.tcp import Garbled
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def test_an_answer_is_read_to_its_end(parts: list[bytes], status: int, body: byt
     ids=["nothing", "another protocol", "no status", "half a head", "no chunk", "no line at all"],
 )
 def test_what_is_no_http_is_said_to_be_none(answer: bytes) -> None:
-    with server(answer) as connection, pytest.raises(NotHttp):
+    with server(answer) as connection, pytest.raises(Garbled):
         ask(connection)
 
 
@@ -88,7 +89,7 @@ def test_the_deadline_is_for_the_whole_answer_however_slowly_it_trickles() -> No
 
 def test_a_line_break_never_gets_into_a_request() -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, pytest.raises(NotHttp):
+    with ours, theirs, pytest.raises(Garbled):
         exchange(ours, "GET", "/x", {"X-Api-Key": "a\r\nHost: elsewhere"}, None, time.monotonic() + 1)
 
 

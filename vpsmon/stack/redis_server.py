@@ -10,7 +10,9 @@ from vpsmon.host import Host
 from vpsmon.proc import is_listening
 from vpsmon.settings import Settings
 from vpsmon.stack.containers import Container
-from vpsmon.stack.redis_session import PORT, RedisSession, Server
+from vpsmon.stack.presence import REDIS_PORT
+from vpsmon.stack.redis_protocol import Command, Target, TcpTarget, parse_plain_url
+from vpsmon.stack.redis_session import RedisSession, Server
 from vpsmon.stack.services import find_option, locate, read_options, to_port
 from vpsmon.text import clean
 
@@ -23,14 +25,12 @@ def find_server(host: Host, settings: Settings) -> Server:
     return host.once("redis server", lambda: _find_server(host, settings))
 
 
-def read_redis(
-    host: Host, settings: Settings, commands: Sequence[Sequence[str | int]], database: int | None = None
-) -> list[Any]:
+def read_redis(host: Host, settings: Settings, commands: Sequence[Command], database: int | None = None) -> list[Any]:
     """Return the answers to read-only commands sent in one go, e.g. [("LLEN", "bull:jobs:wait"), ("TYPE", "key")].
 
-    Text is str (undecodable bytes replaced), counts are int, a missing key None or [] as Redis says; HGETALL and INFO
-    are dictionaries. `database` is the index, by default that of REDIS_URL, else 0. Safe from every thread. Takes at
-    most 2 s to connect and 2 s to answer. Raises NotApplicable (no Redis on this machine) or ReadError (it cannot be
+    Text is str (undecodable bytes replaced, INFO the whole of it), counts are int, a missing key None or [] as Redis
+    says. `database` is the index, by default that of REDIS_URL, else 0. Safe from every thread. Takes at most 2 s to
+    connect and 2 s to answer. Raises NotApplicable (no Redis on this machine) or ReadError (it cannot be
     reached, or refuses a command: one refused command fails all); a server that stopped answering fails every later
     call of the pass at once.
     """
@@ -52,28 +52,35 @@ def _find_server(host: Host, settings: Settings) -> Server:
         return _read_url(settings.REDIS_URL)
     place = locate(host, settings, "REDIS_CONTAINER", "REDIS_URL", _find_port)
     if place.container is None:
-        if place.absence and not is_listening(host, PORT):
+        if place.absence and not is_listening(host, REDIS_PORT):
             raise place.absence
-        return Server("on this host", ({"host": "127.0.0.1", "port": PORT},), _SET_URL, absence=place.absence)
+        return Server("on this host", (TcpTarget("127.0.0.1"),), _SET_URL, absence=place.absence)
     container = place.container
-    login = _find_login(container)
-    targets = tuple({"host": each.host, "port": each.port, **login} for each in place.addresses)
-    source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(login))
+    username, password = _find_login(container)
+    targets = tuple(TcpTarget(each.host, each.port, username, password) for each in place.addresses)
+    source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(password))
     return Server(source, targets, remedy, container.memory_limit_bytes)
 
 
 def _read_url(url: str) -> Server:
-    from redis.connection import parse_url
-
     try:
-        target: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        target = _parse_url(url)
     except ValueError:
-        # The complaint of the library repeats the part it does not understand, which may be the password.
+        # The complaint repeats the part that is not understood, which may be the password.
         raise ReadError(
             "REDIS_URL is malformed: write redis://user:password@host:6379/0 (rediss:// with TLS, unix:///path),"
             " special characters of the password as %XX"
         ) from None
     return Server("REDIS_URL", (target,), "check user and password in REDIS_URL")
+
+
+def _parse_url(url: str) -> Target:
+    plain = parse_plain_url(url)
+    if plain:
+        return plain
+    from vpsmon.stack.redis_library import parse_library_url
+
+    return parse_library_url(url)
 
 
 def _find_words(container: Container) -> list[str]:
@@ -82,15 +89,16 @@ def _find_words(container: Container) -> list[str]:
 
 
 def _find_port(container: Container) -> int:
-    return to_port(find_option(_find_words(container), "--port"), PORT)
+    return to_port(find_option(_find_words(container), "--port"), REDIS_PORT)
 
 
-def _find_login(container: Container) -> dict[str, str]:
+def _find_login(container: Container) -> tuple[str, str]:
+    """Return user and password, both empty where no password is known."""
     password = find_option(_find_words(container), "--requirepass")
     known = [container.environment[key] for key in _PASSWORD_KEYS if container.environment.get(key)]
     password = password or (known[0] if known else None)
     # By name, because a server without a password takes any for `default`, but none without a name.
-    return {"username": "default", "password": password} if password else {}
+    return ("default", password) if password else ("", "")
 
 
 def _find_remedy(container: Container, has_password: bool) -> str:

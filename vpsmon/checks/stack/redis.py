@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.foreign import parse_integer
 from vpsmon.host import Host
 from vpsmon.settings import Settings
 from vpsmon.stack.redis_server import find_server, read_redis
@@ -44,30 +45,42 @@ class Reading(NamedTuple):
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the numbers of INFO. Raises NotApplicable (no Redis on this machine) or ReadError."""
     try:
-        info: dict[str, Any] = read_redis(host, settings, [("INFO",)])[0]
+        info = _parse_info(str(read_redis(host, settings, [("INFO",)])[0]))
     except NotApplicable as absence:
         raise miss(absence, previous) from None
-    if info.get("loading"):
+    if info.get("loading", "0") != "0":
         done, left = info.get("loading_loaded_perc", "?"), info.get("loading_eta_seconds", "?")
         raise ReadError(
             f"Redis is loading its data from disk, {done} % done, about {left} s left:"
             " wait, everything that needs it waits too"
         )
-    databases = [value for key, value in info.items() if key.startswith("db") and isinstance(value, dict)]
     try:
+        databases = [_parse_database(value) for key, value in info.items() if key[:2] == "db" and key[2:].isdecimal()]
         return Reading(
-            int(info["used_memory"]),
-            int(info["maxmemory"]),
-            str(info.get("maxmemory_policy", "noeviction")),
-            int(info["evicted_keys"]),
-            sum(int(database["keys"]) for database in databases),
-            sum(int(database.get("expires", 0)) for database in databases),
-            int(info["connected_clients"]),
-            str(info["run_id"]),
+            parse_integer(info["used_memory"]),
+            parse_integer(info["maxmemory"]),
+            info.get("maxmemory_policy", "noeviction"),
+            parse_integer(info["evicted_keys"]),
+            sum(parse_integer(database["keys"]) for database in databases),
+            sum(parse_integer(database.get("expires", "0")) for database in databases),
+            parse_integer(info["connected_clients"]),
+            info["run_id"],
             find_server(host, settings).memory_limit_bytes,
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise ReadError(f"the INFO of Redis is not as expected ({error}): is this really Redis?") from None
+
+
+def _parse_info(text: str) -> dict[str, str]:
+    """Return the fields of all sections."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key: value for key, colon, value in pairs if colon}
+
+
+def _parse_database(text: str) -> dict[str, str]:
+    """Return the fields of `keys=1,expires=0,avg_ttl=0`."""
+    pairs = (part.partition("=") for part in text.split(","))
+    return {key: value for key, _, value in pairs}
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:

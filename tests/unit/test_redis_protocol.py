@@ -1,0 +1,96 @@
+"""Redis's protocol against a local server that answers what no server of this machine does."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from vpsmon.stack.redis_protocol import Command, Refused, TcpTarget, parse_plain_url
+from vpsmon.tcp import Garbled
+
+
+@contextmanager
+def server(*answers: bytes) -> Iterator[tuple[TcpTarget, list[bytes]]]:
+    """A server that sends one answer for each thing it receives, and then closes; what it received is in the list."""
+    received: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            for answer in answers:
+                received.append(self.request.recv(65536))
+                self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True).start()
+        yield TcpTarget("127.0.0.1", listening.server_address[1]), received
+        listening.shutdown()
+
+
+def ask(target: TcpTarget, commands: Sequence[Command] = (("PING",),)) -> list[object]:
+    session = target.connect(None, 5, 5)
+    try:
+        return session.run(commands)
+    finally:
+        session.close()
+
+
+def test_every_kind_of_answer_is_read_and_a_length_counts_bytes() -> None:
+    answer = b"+OK\r\n:-3\r\n$6\r\n\xc3\xa4\r\n\xff\x00\r\n$-1\r\n*-1\r\n*3\r\n$1\r\na\r\n$-1\r\n:7\r\n*0\r\n$0\r\n\r\n"
+    with server(answer) as (target, received):
+        found = ask(target, [("GET", "ä\r\n", 12)] * 8)
+    assert found == ["OK", -3, "ä\r\n\ufffd\x00", None, None, ["a", None, 7], [], ""]
+    assert received == [b"*3\r\n$3\r\nGET\r\n$4\r\n\xc3\xa4\r\n\r\n$2\r\n12\r\n" * 8]
+
+
+def test_the_first_refusal_is_raised_and_the_answers_behind_it_belong_to_no_later_command() -> None:
+    with server(b":1\r\n-WRONGTYPE one\r\n-ERR two\r\n:4\r\n", b":5\r\n") as (target, _):
+        session = target.connect(None, 5, 5)
+        with pytest.raises(Refused, match=r"^WRONGTYPE one$"):
+            session.run([("PING",)] * 4)
+        assert session.run([("PING",)]) == [5]
+        session.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$5\r\nabc\r\n",
+        b"$3\r\nabcde\r\n",
+        b"$x\r\n",
+        b":\r\n",
+        b":" + b"9" * 5000 + b"\r\n",
+        b"*1\r\n*1\r\n:1\r\n",
+        b"*9999999\r\n:1\r\n",
+        b"$99999999999\r\nabc",
+        b"+" + b"x" * 70_000,
+    ],
+)
+def test_what_is_none_of_it_or_breaks_off_is_said_to_be_that(answer: bytes) -> None:
+    with server(answer) as (target, _), pytest.raises(Garbled):
+        ask(target)
+
+
+def test_a_server_without_users_is_given_the_password_alone() -> None:
+    """The refusal is that of Redis 5 (src/server.c, call of a command with the wrong arity)."""
+    refusal = b"-ERR wrong number of arguments for 'auth' command\r\n"
+    with server(refusal, b"+OK\r\n", b"+OK\r\n", b"+PONG\r\n") as (target, received):
+        assert ask(target._replace(username="default", password="word", database=3)) == ["PONG"]
+    assert [each.split(b"\r\n")[2::2] for each in received] == [
+        [b"AUTH", b"default", b"word"],
+        [b"AUTH", b"word"],
+        [b"SELECT", b"3"],
+        [b"PING"],
+    ]
+
+
+def test_a_plain_url_is_read_and_others_are_left_to_the_library() -> None:
+    assert parse_plain_url("redis://me:p%2Fw@cache:6390/4") == TcpTarget("cache", 6390, "me", "p/w", 4)
+    assert parse_plain_url("redis://:pw@[::1]") == TcpTarget("::1", 6379, "", "pw", 0)
+    assert [parse_plain_url(url) for url in ("rediss://h", "unix:///s", "redis://h?db=1", "h:6379")] == [None] * 4
