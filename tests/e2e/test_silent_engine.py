@@ -23,7 +23,7 @@ from vpsmon.effectors.outcome import Gone, Refused
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
 from vpsmon.recovery.engine.model import Action
-from vpsmon.resident.pass_process import note_containers, recover_memory
+from vpsmon.resident.errands import note_containers, recover_memory
 from vpsmon.settings import DEFAULTS
 from vpsmon.stack.container_process import end_first_process
 from vpsmon.stack.containers import Container, read_containers

@@ -1,4 +1,4 @@
-"""What the copies of the resident monitor do: a pass, reading monitor.conf again, starting a recovery.
+"""A pass, in a copy of the resident monitor.
 
 Everything is imported here and not by the watcher: what a copy imports goes back with it.
 """
@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from vpsmon.checks import Check
-    from vpsmon.host import Host
     from vpsmon.passes import PassContext, StageResult
-    from vpsmon.recovery import Rule
     from vpsmon.settings import Config
-    from vpsmon.stack.containers import Container
 
-# An engine that thrashes too took 7 to 30 s for a list that else takes milliseconds, and 90 s for a stop. Nothing else
-# helps then, so it gets a minute, and five for the stop.
-_PATIENCE = 15.0
 # How a pass tells that the stack needs recovery.
 EXIT_CRITICAL = 3
 # How it tells that a stack was asked, and nothing was found wrong with it or with the machine.
@@ -85,93 +78,3 @@ def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_
     if is_regular:
         send_heartbeat(context, kernel)
     return None
-
-
-def reload_config(option: str | None, descriptor: int) -> int:
-    """Read monitor.conf again and write it to the descriptor, or say every fault; return the exit status."""
-    from vpsmon.config import ConfigError, load_config
-    from vpsmon.log import say
-    from vpsmon.resident.handover import pack_config
-
-    try:
-        config = load_config(option, os.environ)
-    except ConfigError as error:
-        for line in error.lines:
-            say("error", line)
-        return 1
-    with open(descriptor, "wb") as file:
-        marshal.dump(pack_config(config), file)
-    return 0
-
-
-def note_containers(config: Config, events: bytes) -> int:
-    """Remember the containers that these events name as a pass would have seen them; return the exit status."""
-    from vpsmon.checks.stack import container_memory
-    from vpsmon.findings import NotApplicable, ReadError
-    from vpsmon.host import Host
-    from vpsmon.passes import PassContext
-    from vpsmon.stack.containers import inspect_named
-    from vpsmon.storage.spare import SparedState
-    from vpsmon.storage.state import StateError
-
-    context = PassContext(Host(patience=_PATIENCE), config, SparedState(config.state_directory))
-    check = cast("Check", container_memory)
-    try:
-        containers = inspect_named(context.host, events)
-        with context.state.lock():
-            memories = context.recall_memories()
-            memories.keep(check, container_memory.add_known(memories.recall(check), containers))
-            context.state.commit({context.memories_file: memories.to_state()}, {})
-    except (NotApplicable, ReadError, StateError):
-        return 1  # the next pass says why
-    return 0
-
-
-def recover_memory(config: Config) -> int:
-    """Run the one rule that helps a machine that thrashes, here and at once; return 0 when it does so no more, else 1.
-
-    A program that is started needs seconds then; the rule looks again itself before it does anything. What it has to
-    tell is sent by a pass: to send may take longer than it takes to fill up the swap.
-    """
-    from vpsmon.host import Host
-    from vpsmon.log import say
-    from vpsmon.recovery import swap_thrashing
-    from vpsmon.recovery.engine.run import recover
-    from vpsmon.storage.state import StateError
-
-    def make_host() -> Host:
-        return Host(patience=_PATIENCE)
-
-    try:
-        known = _recall_containers(make_host(), config)
-        result = recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
-    except StateError as error:
-        say("error", str(error))
-        return 1
-    return 0 if result.is_over and not result.is_other_running else 1
-
-
-def _recall_containers(host: Host, config: Config) -> list[Container]:
-    """Return the containers as the last pass saw them, if one of them can be spared: then Docker need not be asked."""
-    from vpsmon.checks.stack import container_memory
-    from vpsmon.passes import PassContext
-    from vpsmon.recovery.swap_thrashing import list_spare
-    from vpsmon.stack.known_containers import update
-    from vpsmon.storage.spare import SparedState
-
-    memories = PassContext(host, config, SparedState(config.state_directory)).recall_memories()
-    known = container_memory.recall_containers(memories.recall(cast("Check", container_memory)))
-    return known if list_spare(update(host, known), config.settings) else []
-
-
-def start_recovery(config_path: str | None) -> int:
-    """Have a recovery started, and say how; return the exit status."""
-    from vpsmon.log import say
-    from vpsmon.recovery.engine.start import start_recovery as start
-
-    try:
-        say("info", f"critical: starting {start(config_path)}")
-    except OSError as error:
-        say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
-        return 1
-    return 0

@@ -14,6 +14,7 @@ _URGENT_MODULES = (
     "vpsmon.kernel_log",
     "vpsmon.pass_log",
     "vpsmon.rest_of_pass",
+    "vpsmon.resident.errands",
     "vpsmon.alerts.delivery",
     "vpsmon.alerts.telegram",
     "vpsmon.http_client",

@@ -6,7 +6,6 @@ import time
 
 from vpsmon.log import say
 from vpsmon.resident.child_process import fork
-from vpsmon.resident.pass_process import recover_memory, start_recovery
 from vpsmon.settings import Config
 
 _PAUSE_SECONDS = 60.0
@@ -41,7 +40,7 @@ class RepairStarter:
     def _start_memory(self, config: Config) -> int:
         if self._memory_child or time.monotonic() < self._next_of_memory:
             return 0
-        self._memory_child = fork(lambda: recover_memory(config), _LONGEST_RUN_SECONDS)
+        self._memory_child = fork(lambda: _recover_memory(config), _LONGEST_RUN_SECONDS)
         return self._memory_child
 
     def is_of_memory(self, child_id: int) -> bool:
@@ -64,4 +63,16 @@ class RepairStarter:
             return 0
         for row in rows:
             self._next[row] = now + (_PAUSE_BEYOND_REPAIR_SECONDS if row in _BEYOND_REPAIR else _PAUSE_SECONDS)
-        return fork(lambda: start_recovery(config.path))
+        return fork(lambda: _start_recovery(config))
+
+
+def _recover_memory(config: Config) -> int:
+    from vpsmon.resident.errands import recover_memory
+
+    return recover_memory(config)
+
+
+def _start_recovery(config: Config) -> int:
+    from vpsmon.resident.errands import start_recovery
+
+    return start_recovery(config.path)

@@ -19,24 +19,18 @@ from vpsmon.resident.child_process import fork, name_end
 from vpsmon.resident.doorbells import Bell, EngineBell, KernelLogBell, PressureBell, explain_silence
 from vpsmon.resident.handover import Orders, become_resident, receive_config
 from vpsmon.resident.pace import Pace, StackTurns
-from vpsmon.resident.pass_process import (
-    EXIT_CRITICAL,
-    EXIT_WELL,
-    note_containers,
-    parse_report,
-    reload_config,
-    run_pass,
-)
+from vpsmon.resident.pass_process import EXIT_CRITICAL, EXIT_WELL, parse_report, run_pass
 from vpsmon.resident.readiness import Readiness
 from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.resident.systemd import Notifier
+from vpsmon.settings import Config
 from vpsmon.stack.engine_socket import find_socket
 
 _MOST_PASSES = 3
 # An engine that is slow gets a minute.
 _LONGEST_NOTING_SECONDS = 90
-# What every pass imports besides vpsmon's own modules, which are quicker to import: the copies share it.
-_SHARED_MODULES = ("contextlib", "fcntl", "importlib", "json", "typing")
+# What every pass imports: the copies share it.
+_SHARED_MODULES = ("contextlib", "importlib", "typing")
 
 
 class Watcher:
@@ -110,7 +104,7 @@ class Watcher:
     def _reload(self) -> None:
         self._is_told_to_reload = False
         self._notifier.send("RELOADING=1")
-        config = receive_config(lambda descriptor: fork(lambda: reload_config(self._config_option, descriptor)))
+        config = receive_config(lambda descriptor: fork(lambda: _reload_config(self._config_option, descriptor)))
         if config:
             self._config = config
             say("info", "configuration read again")
@@ -240,7 +234,7 @@ class Watcher:
     def _note_containers(self, events: bytes) -> None:
         """Have the new containers read, for recovery: the next pass may be too late for that."""
         with contextlib.suppress(OSError):
-            self._children.add(fork(lambda: note_containers(self._config, events), _LONGEST_NOTING_SECONDS))
+            self._children.add(fork(lambda: _note_containers(self._config, events), _LONGEST_NOTING_SECONDS))
 
     def _hear(self, bell: PressureBell | KernelLogBell) -> None:
         """Look as soon as that makes sense; where memory is short, be ready for what may come."""
@@ -263,3 +257,15 @@ class Watcher:
                 pass
         except BlockingIOError:
             pass
+
+
+def _reload_config(option: str | None, descriptor: int) -> int:
+    from vpsmon.resident.errands import reload_config
+
+    return reload_config(option, descriptor)
+
+
+def _note_containers(config: Config, events: bytes) -> int:
+    from vpsmon.resident.errands import note_containers
+
+    return note_containers(config, events)

@@ -5,7 +5,6 @@ And a word of what it tells there. The resident monitor imports this, and nothin
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -31,8 +30,14 @@ def read_choice(environment: Mapping[str, str]) -> Choice:
 
 def _read_current_context(environment: Mapping[str, str]) -> str:
     folder = environment.get("DOCKER_CONFIG") or os.path.join(environment.get("HOME") or "/root", ".docker")
+    path = os.path.join(folder, "config.json")
+    if not os.path.exists(path):
+        return ""
+    # 0.3 MB for as long as the resident monitor lives.
+    import json
+
     try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             name = json.load(file).get("currentContext")
     except (OSError, ValueError, AttributeError):
         return ""
