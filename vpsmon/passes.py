@@ -15,10 +15,10 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
-from vpsmon.config import Config
 from vpsmon.consumers import describe_consumers, read_largest_consumers
 from vpsmon.findings import Finding, worst_status
 from vpsmon.host import Host
+from vpsmon.settings import Config
 from vpsmon.stack.container_names import excuse_stopped, name_containers
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.memories import FILE as MEMORIES_FILE

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vpsmon.config import Config
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.host import Host
+from vpsmon.settings import Config
 from vpsmon.storage.state import StateDirectory, StateError
 from vpsmon.text import clean, format_bytes
 

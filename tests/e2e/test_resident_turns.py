@@ -135,8 +135,8 @@ def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
         return 0
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_short_memory)
-    monkeypatch.setattr("vpsmon.resident.repair_starter.recover_memory", lambda config: note("repair "))
-    monkeypatch.setattr("vpsmon.resident.repair_starter.start_recovery", lambda path: note("others "))
+    monkeypatch.setattr("vpsmon.resident.errands.recover_memory", lambda config: note("repair "))
+    monkeypatch.setattr("vpsmon.resident.errands.start_recovery", lambda path: note("others "))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
         wait_until(

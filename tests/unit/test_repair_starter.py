@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from vpsmon.resident import repair_starter
+from vpsmon.resident.handover import Orders, pack_orders
 from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.settings import DEFAULTS, Config
 
-CONFIG = Config(DEFAULTS, None, "/nowhere")
+ORDERS = Orders(pack_orders(Config(DEFAULTS, None, "/nowhere"), None, None))
 
 
 class Clock:
@@ -37,7 +38,7 @@ def start_for(starter: RepairStarter, clock: Clock, minutes: int, *rows: str) ->
     """Report these rows as critical every half minute, and return how many processes that started."""
     before = clock.started
     for _ in range(minutes * 2):
-        starter.start(frozenset(rows), CONFIG)
+        starter.start(frozenset(rows), ORDERS)
         clock.seconds += 30
     return clock.started - before
 
@@ -52,22 +53,22 @@ def test_for_what_no_rule_repairs_recovery_looks_once(clock: Clock, row: str) ->
 def test_for_what_lasts_it_is_started_once_a_minute_and_at_once_for_something_else(clock: Clock) -> None:
     starter = RepairStarter()
     assert start_for(starter, clock, 10, "stack") == 10
-    starter.start(frozenset({"stack"}), CONFIG)
+    starter.start(frozenset({"stack"}), ORDERS)
     before = clock.started
-    assert starter.start(frozenset({"stack"}), CONFIG) == 0
-    assert starter.start(frozenset({"oom_kills"}), CONFIG) == before + 1
+    assert starter.start(frozenset({"stack"}), ORDERS) == 0
+    assert starter.start(frozenset({"oom_kills"}), ORDERS) == before + 1
 
 
 def test_the_rule_for_memory_runs_alone_until_memory_is_no_longer_short(clock: Clock) -> None:
     starter = RepairStarter()
-    child = starter.start(frozenset({"memory_available", "oom_kills"}), CONFIG)
+    child = starter.start(frozenset({"memory_available", "oom_kills"}), ORDERS)
     assert starter.is_of_memory(child)
-    assert starter.start(frozenset({"swap_in"}), CONFIG) == 0
-    assert starter.note_end_of_memory(False, CONFIG) == 0
+    assert starter.start(frozenset({"swap_in"}), ORDERS) == 0
+    assert starter.note_end_of_memory(False, ORDERS) == 0
     clock.seconds += 4
-    assert starter.start(frozenset({"swap_in"}), CONFIG) == 0
+    assert starter.start(frozenset({"swap_in"}), ORDERS) == 0
     clock.seconds += 2
-    child = starter.start(frozenset({"swap_in"}), CONFIG)
-    others = starter.note_end_of_memory(True, CONFIG)
+    child = starter.start(frozenset({"swap_in"}), ORDERS)
+    others = starter.note_end_of_memory(True, ORDERS)
     assert others == child + 1
     assert not starter.is_of_memory(others)

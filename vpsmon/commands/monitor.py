@@ -46,8 +46,8 @@ def monitor(
         sys.exit(EXIT_FAILED)
     from vpsmon.log import say
     from vpsmon.pass_log import SETUP_HINT
-    from vpsmon.resident.handover import Orders, become_resident
+    from vpsmon.resident.handover import become_resident, pack_orders
 
     if not config.settings.has_telegram:
         say("info", SETUP_HINT)
-    become_resident(Orders(config_file, interval, config))
+    become_resident(pack_orders(config, config_file, interval))

@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from vpsmon.config import Config
 from vpsmon.findings import ReadError
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
 from vpsmon.output import format_results, print_text, wants_colour
 from vpsmon.probes import ALL, run_probe
+from vpsmon.settings import Config
 from vpsmon.text import format_local
 
 

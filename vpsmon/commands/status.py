@@ -11,7 +11,6 @@ import click
 from vpsmon import __version__
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.config import Config
 from vpsmon.findings import NotApplicable, ReadError
 from vpsmon.foreground import EXIT_FAILED, load_or_explain
 from vpsmon.host import Host
@@ -20,6 +19,7 @@ from vpsmon.log import say
 from vpsmon.output import break_lines, print_text
 from vpsmon.passes import ALERT_FILE
 from vpsmon.probes import SERVICES, run_probe
+from vpsmon.settings import Config
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.mail_spool import open_spool
 from vpsmon.storage.memories import FILE as MEMORIES_FILE

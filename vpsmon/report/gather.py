@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
-from vpsmon.config import Config
 from vpsmon.findings import Finding, NotApplicable, ReadError
 from vpsmon.host import Host
 from vpsmon.passes import HISTORY_LOG, find_stopped_names
@@ -23,6 +22,7 @@ from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, parse_log, read_log
 from vpsmon.report.timeline import DAY_SECONDS, Placed, place
+from vpsmon.settings import Config
 from vpsmon.side_by_side import attempt_side_by_side
 from vpsmon.stack.container_names import excuse_stopped, name_containers
 from vpsmon.stack.leads import read_lead_count

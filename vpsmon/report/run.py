@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from vpsmon.config import Config
 from vpsmon.findings import ReadError
 from vpsmon.foreground import EXIT_FAILED
 from vpsmon.host import Host
@@ -16,6 +15,7 @@ from vpsmon.report.compose import compose
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report
 from vpsmon.report.text import format_text
+from vpsmon.settings import Config
 from vpsmon.storage.spare import SparedState
 from vpsmon.storage.state import StateDirectory, StateError
 

@@ -10,12 +10,12 @@ from vpsmon.alerts.delivery import Delivery
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_report, list_entries
 from vpsmon.alerts.telegram import make_destination
-from vpsmon.config import Config
 from vpsmon.findings import ReadError
 from vpsmon.host import Host
 from vpsmon.report.mail import make_mail
 from vpsmon.report.model import Report
 from vpsmon.report.telegram import format_telegram
+from vpsmon.settings import Config
 from vpsmon.smtp import Rejected, find_sender, parse_smtp_url
 from vpsmon.storage.mail_spool import add_mail, try_mail
 from vpsmon.storage.state import StateDirectory, StateError

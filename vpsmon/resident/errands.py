@@ -5,11 +5,11 @@ The watcher imports none of it before it is needed: a name that Python knows is 
 
 from __future__ import annotations
 
-import marshal
 import os
 from typing import TYPE_CHECKING, cast
 
 from vpsmon.log import say
+from vpsmon.resident.handover import Orders, pack_orders
 from vpsmon.settings import Config
 
 if TYPE_CHECKING:
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
 _PATIENCE = 15.0
 
 
-def reload_config(option: str | None, descriptor: int) -> int:
-    """Read monitor.conf again and write it to the descriptor, or say every fault; return the exit status."""
+def reload_config(orders: Orders, descriptor: int) -> int:
+    """Read monitor.conf again and write new orders to the descriptor, or say every fault; return the exit status."""
     from vpsmon.config import ConfigError, load_config
-    from vpsmon.resident.handover import pack_config
 
     try:
-        config = load_config(option, os.environ)
+        config = load_config(orders.config_option, os.environ)
     except ConfigError as error:
         for line in error.lines:
             say("error", line)
         return 1
     with open(descriptor, "wb") as file:
-        marshal.dump(pack_config(config), file)
+        file.write(pack_orders(config, orders.config_option, orders.interval_option_seconds))
     return 0
 
 

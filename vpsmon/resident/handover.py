@@ -2,6 +2,8 @@
 
 What systemd watches stays the same process id. The orders go through memory that only this process can see: they hold
 the bot token, which must be neither on the command line nor in the environment.
+
+Nothing that is resident imports `typing`, and so no named tuple: that is nearly a megabyte for as long as it lives.
 """
 
 from __future__ import annotations
@@ -9,51 +11,65 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
 
-from vpsmon.settings import Config, Settings
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
-
-class Orders(NamedTuple):
-    """What the resident monitor has to know: the options of its command line, and the configuration in force."""
-
-    config_option: str | None
-    interval_option_seconds: float | None
-    config: Config
+    from vpsmon.settings import Config
 
 
-def become_resident(orders: Orders) -> NoReturn:
+def pack_orders(config: Config, config_option: str | None, interval_option_seconds: float | None) -> bytes:
+    """Return what `Orders` unpacks: the configuration in force, and the options of the command line."""
+    settings = config.settings
+    return marshal.dumps(
+        (
+            config_option,
+            interval_option_seconds,
+            interval_option_seconds or settings.MONITOR_INTERVAL_SEC,
+            settings.ENABLE_AUTO_RECOVERY and settings.RECOVER_ON_CRITICAL,
+            settings.has_telegram and settings.TELEGRAM_API_BASE.startswith("https:"),
+            marshal.dumps((tuple(settings), *config[1:])),
+        )
+    )
+
+
+class Orders:
+    """What the resident monitor has to know itself. The configuration stays packed until a copy needs it."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        (
+            self.config_option,
+            self.interval_option_seconds,
+            self.interval_seconds,
+            self.may_start_recovery,
+            self.sends_by_tls,
+            self._config,
+        ) = marshal.loads(packed)  # noqa: S302 written by our own process
+
+    def unpack_config(self) -> Config:
+        """Return the configuration in force."""
+        from vpsmon.settings import Config, Settings
+
+        settings, *rest = marshal.loads(self._config)  # noqa: S302 written by our own process
+        return Config(Settings(*settings), *rest)
+
+
+def become_resident(packed_orders: bytes) -> NoReturn:
     """Replace this process by the resident monitor. Raises OSError."""
-    content = (sys.path, sys.prefix, orders.config_option, orders.interval_option_seconds, pack_config(orders.config))
     # No flag: it has to survive the exec.
     descriptor = os.memfd_create("vpsmon-orders", 0)
     with open(descriptor, "wb", closefd=False) as file:
-        marshal.dump(content, file)
+        marshal.dump((sys.path, sys.prefix, packed_orders), file)
     os.lseek(descriptor, 0, os.SEEK_SET)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
     os.execve(sys.executable, [sys.executable, "-I", "-S", script, str(descriptor)], os.environ)  # noqa: S606
 
 
-def unpack_orders(content: Sequence[Any]) -> Orders:
-    """Return the orders from what `become_resident` wrote behind search path and prefix."""
-    config_option, interval_option_seconds, config = content
-    return Orders(config_option, interval_option_seconds, unpack_config(config))
-
-
-def pack_config(config: Config) -> tuple[Any, ...]:
-    """Return a configuration as plain tuples, which is what marshal writes."""
-    return tuple(config._replace(settings=tuple(config.settings)))  # type: ignore[arg-type]  # made whole by unpack
-
-
-def unpack_config(content: Sequence[Any]) -> Config:
-    """Return the configuration from its plain tuples."""
-    settings, *rest = content
-    return Config(Settings(*settings), *rest)
-
-
-def receive_config(start_reader: Callable[[int], int]) -> Config | None:
-    """Return the configuration that another process reads; None where it has faults, or could not be read.
+def receive_orders(start_reader: Callable[[int], int]) -> Orders | None:
+    """Return the orders that another process packs; None where monitor.conf has faults, or could not be read.
 
     `start_reader` starts that process, which writes to the descriptor that it is given, and returns its id.
     """
@@ -65,6 +81,6 @@ def receive_config(start_reader: Callable[[int], int]) -> Config | None:
             return None
         finally:
             os.close(write_end)
-        content = answer.read()
+        packed = answer.read()
     os.waitpid(child_id, 0)
-    return unpack_config(marshal.loads(content)) if content else None  # noqa: S302 written by our own process
+    return Orders(packed) if packed else None

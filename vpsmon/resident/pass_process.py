@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vpsmon.passes import PassContext, StageResult
     from vpsmon.settings import Config
@@ -19,16 +19,12 @@ EXIT_CRITICAL = 3
 EXIT_WELL = 4
 
 
-class Report(NamedTuple):
-    """The worst status of the kernel checks, and the rows that are critical."""
+def parse_report(data: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """Return what a pass reported: the worst status of the kernel checks, and the rows that are critical.
 
-    status: str
-    critical_rows: tuple[str, ...]
-
-
-def parse_report(data: bytes) -> Report | None:
-    """Return what a pass reported; None where it ended before that."""
-    return Report(*marshal.loads(data)) if data else None  # noqa: S302 written by a copy of this process
+    None where it ended before that.
+    """
+    return marshal.loads(data) if data else None  # noqa: S302 written by a copy of this process
 
 
 def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descriptor: int) -> int:

@@ -6,8 +6,6 @@ import gc
 from collections.abc import Iterator
 from importlib import import_module
 
-from vpsmon.settings import Config
-
 # What a pass, a message and the rule for memory need. The kernel checks come before them.
 _URGENT_MODULES = (
     "socket",
@@ -35,11 +33,11 @@ class Readiness:
         self._steps: Iterator[None] | None = None
         self.is_loading = False
 
-    def ring(self, now: float, config: Config) -> None:
+    def ring(self, now: float, sends_by_tls: bool) -> None:
         """Note that tasks wait for memory: from now on there is something to load."""
         self._latest_ring_seconds = now
         if self._steps is None:
-            self._steps = _load(config)
+            self._steps = _load(sends_by_tls)
             self.is_loading = True
 
     def load_next(self) -> None:
@@ -53,13 +51,13 @@ class Readiness:
         return self._steps is not None and now - self._latest_ring_seconds > _CALM_SECONDS
 
 
-def _load(config: Config) -> Iterator[None]:
+def _load(sends_by_tls: bool) -> Iterator[None]:
     from vpsmon.checks import list_modules
 
     for name in (*list_modules("kernel"), *_URGENT_MODULES):
         import_module(name)
         yield
-    if config.settings.has_telegram and config.settings.TELEGRAM_API_BASE.startswith("https:"):
+    if sends_by_tls:
         from vpsmon.http_client import make_tls_context
 
         make_tls_context()

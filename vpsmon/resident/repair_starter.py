@@ -6,7 +6,7 @@ import time
 
 from vpsmon.log import say
 from vpsmon.resident.child_process import fork
-from vpsmon.settings import Config
+from vpsmon.resident.handover import Orders
 
 _PAUSE_SECONDS = 60.0
 # What no rule repairs may stay critical for days; only its timer starts recovery for it again.
@@ -27,52 +27,52 @@ class RepairStarter:
         self._next_of_memory = 0.0
         self._next: dict[str, float] = {}
 
-    def start(self, rows: frozenset[str], config: Config) -> int:
+    def start(self, rows: frozenset[str], orders: Orders) -> int:
         """Have what is critical repaired; return the id of the process that was started for it, or 0."""
-        if not (config.settings.ENABLE_AUTO_RECOVERY and config.settings.RECOVER_ON_CRITICAL):
+        if not orders.may_start_recovery:
             return 0
         try:
-            return self._start_memory(config) if rows & _OF_MEMORY else self._start_all(rows, config)
+            return self._start_memory(orders) if rows & _OF_MEMORY else self._start_all(rows, orders)
         except OSError as error:
             say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
             return 0
 
-    def _start_memory(self, config: Config) -> int:
+    def _start_memory(self, orders: Orders) -> int:
         if self._memory_child or time.monotonic() < self._next_of_memory:
             return 0
-        self._memory_child = fork(lambda: _recover_memory(config), _LONGEST_RUN_SECONDS)
+        self._memory_child = fork(lambda: _recover_memory(orders), _LONGEST_RUN_SECONDS)
         return self._memory_child
 
     def is_of_memory(self, child_id: int) -> bool:
         """Return whether this is the process of the rule for memory."""
         return child_id == self._memory_child
 
-    def note_end_of_memory(self, is_over: bool, config: Config) -> int:
+    def note_end_of_memory(self, is_over: bool, orders: Orders) -> int:
         """Take note that the rule for memory has ended; when memory is no longer short the others have their turn.
 
         Before that they would only be in its way. Returns as `start`.
         """
         self._memory_child = 0
         self._next_of_memory = time.monotonic() + _PAUSE_OF_MEMORY_SECONDS
-        return self.start(frozenset({"after memory"}), config) if is_over else 0
+        return self.start(frozenset({"after memory"}), orders) if is_over else 0
 
-    def _start_all(self, rows: frozenset[str], config: Config) -> int:
+    def _start_all(self, rows: frozenset[str], orders: Orders) -> int:
         now = time.monotonic()
         # Something else that has become critical does not wait: what was done for the first is no answer to it.
         if all(now < self._next.get(row, now) for row in rows):
             return 0
         for row in rows:
             self._next[row] = now + (_PAUSE_BEYOND_REPAIR_SECONDS if row in _BEYOND_REPAIR else _PAUSE_SECONDS)
-        return fork(lambda: _start_recovery(config))
+        return fork(lambda: _start_recovery(orders))
 
 
-def _recover_memory(config: Config) -> int:
+def _recover_memory(orders: Orders) -> int:
     from vpsmon.resident.errands import recover_memory
 
-    return recover_memory(config)
+    return recover_memory(orders.unpack_config())
 
 
-def _start_recovery(config: Config) -> int:
+def _start_recovery(orders: Orders) -> int:
     from vpsmon.resident.errands import start_recovery
 
-    return start_recovery(config.path)
+    return start_recovery(orders.unpack_config().path)

@@ -11,13 +11,13 @@ import sys
 def main() -> None:
     """Become the watcher."""
     with open(int(sys.argv[1]), "rb") as file:
-        search_path, prefix, *orders = marshal.load(file)  # noqa: S302 written by our own process just before
+        search_path, prefix, packed_orders = marshal.load(file)  # noqa: S302 written by our own process just before
     sys.path[:] = search_path
     sys.prefix = sys.exec_prefix = prefix
-    from vpsmon.resident.handover import unpack_orders
+    from vpsmon.resident.handover import Orders
     from vpsmon.resident.watcher import Watcher
 
-    sys.exit(Watcher(unpack_orders(orders)).run())
+    sys.exit(Watcher(Orders(packed_orders)).run())
 
 
 if __name__ == "__main__":

@@ -17,27 +17,24 @@ from types import FrameType
 from vpsmon.log import say
 from vpsmon.resident.child_process import fork, name_end
 from vpsmon.resident.doorbells import Bell, EngineBell, KernelLogBell, PressureBell, explain_silence
-from vpsmon.resident.handover import Orders, become_resident, receive_config
+from vpsmon.resident.handover import Orders, become_resident, receive_orders
 from vpsmon.resident.pace import Pace, StackTurns
 from vpsmon.resident.pass_process import EXIT_CRITICAL, EXIT_WELL, parse_report, run_pass
 from vpsmon.resident.readiness import Readiness
 from vpsmon.resident.repair_starter import RepairStarter
 from vpsmon.resident.systemd import Notifier
-from vpsmon.settings import Config
 from vpsmon.stack.engine_socket import find_socket
 
 _MOST_PASSES = 3
 # An engine that is slow gets a minute.
 _LONGEST_NOTING_SECONDS = 90
-# What every pass imports: the copies share it.
-_SHARED_MODULES = ("contextlib", "importlib", "typing")
 
 
 class Watcher:
     """One resident monitor. Signals: TERM and INT end it, HUP reads monitor.conf again."""
 
     def __init__(self, orders: Orders) -> None:
-        self._config_option, self._interval_option_seconds, self._config = orders
+        self._orders = orders
         self._notifier = Notifier(os.environ)
         self._is_told_to_stop = False
         self._is_told_to_reload = False
@@ -60,8 +57,6 @@ class Watcher:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._note_signal)
         self._hang_bells()
-        for name in _SHARED_MODULES:
-            __import__(name)
         gc.collect()
         # What is here stays: a collection in a copy need not touch it, and with that copy it page by page.
         gc.freeze()
@@ -104,9 +99,9 @@ class Watcher:
     def _reload(self) -> None:
         self._is_told_to_reload = False
         self._notifier.send("RELOADING=1")
-        config = receive_config(lambda descriptor: fork(lambda: _reload_config(self._config_option, descriptor)))
-        if config:
-            self._config = config
+        orders = receive_orders(lambda descriptor: fork(lambda: _reload_config(self._orders, descriptor)))
+        if orders:
+            self._orders = orders
             say("info", "configuration read again")
         else:
             say("error", "the configuration has faults: going on with the one before")
@@ -125,14 +120,14 @@ class Watcher:
 
     def _start_pass(self) -> None:
         """Start a pass. A regular one asks the stack as well, unless an earlier one still does, or all is well."""
-        interval_seconds = self._interval_option_seconds or self._config.settings.MONITOR_INTERVAL_SEC
+        interval_seconds = self._orders.interval_seconds
         is_regular = self._pace.start(time.monotonic(), interval_seconds)
         with_stack = is_regular and not self._stack_child and self._turns.is_next(interval_seconds)
         if is_regular:
             self._hang_engine_bell()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
-            child_id = fork(lambda: run_pass(self._config, is_regular, with_stack, write_end))
+            child_id = fork(lambda: run_pass(self._orders.unpack_config(), is_regular, with_stack, write_end))
         except OSError as error:
             os.close(read_end)
             say("error", f"no process for a pass could be started: {error.strerror}; the next one tries again")
@@ -149,12 +144,13 @@ class Watcher:
         os.close(descriptor)
         self._report_descriptor = None
         if report:
-            self._notifier.send(f"WATCHDOG=1\nSTATUS={report.status}; last pass {time.strftime('%H:%M:%S')}")
-            if report.critical_rows:
-                self._recover(frozenset(report.critical_rows))
+            status, critical_rows = report
+            self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
+            if critical_rows:
+                self._recover(frozenset(critical_rows))
 
     def _recover(self, rows: frozenset[str]) -> None:
-        self._note_child(self._repairs.start(rows, self._config))
+        self._note_child(self._repairs.start(rows, self._orders))
 
     def _note_child(self, child_id: int) -> None:
         if child_id:
@@ -171,7 +167,7 @@ class Watcher:
             if exit_status < 0:
                 say("error", f"a process of vpsmon {name_end(exit_status)}; the next one goes on")
             if self._repairs.is_of_memory(child_id):
-                self._note_child(self._repairs.note_end_of_memory(exit_status == 0, self._config))
+                self._note_child(self._repairs.note_end_of_memory(exit_status == 0, self._orders))
                 # What it has to tell waits in the outbox.
                 self._pace.ring()
             if child_id == self._stack_child:
@@ -234,13 +230,13 @@ class Watcher:
     def _note_containers(self, events: bytes) -> None:
         """Have the new containers read, for recovery: the next pass may be too late for that."""
         with contextlib.suppress(OSError):
-            self._children.add(fork(lambda: _note_containers(self._config, events), _LONGEST_NOTING_SECONDS))
+            self._children.add(fork(lambda: _note_containers(self._orders, events), _LONGEST_NOTING_SECONDS))
 
     def _hear(self, bell: PressureBell | KernelLogBell) -> None:
         """Look as soon as that makes sense; where memory is short, be ready for what may come."""
         self._pace.ring()
         if isinstance(bell, PressureBell):
-            self._readiness.ring(time.monotonic(), self._config)
+            self._readiness.ring(time.monotonic(), self._orders.sends_by_tls)
 
     def _may_load(self) -> bool:
         """Return whether there is something to load now: a pass that looks comes first."""
@@ -249,7 +245,7 @@ class Watcher:
     def _shrink_when_calm(self) -> None:
         """Start anew, small again, when memory has not been short for a while."""
         if self._readiness.may_shrink(time.monotonic()) and not self._children:
-            become_resident(Orders(self._config_option, self._interval_option_seconds, self._config))
+            become_resident(self._orders.packed)
 
     def _drain_wake_bytes(self) -> None:
         try:
@@ -259,13 +255,13 @@ class Watcher:
             pass
 
 
-def _reload_config(option: str | None, descriptor: int) -> int:
+def _reload_config(orders: Orders, descriptor: int) -> int:
     from vpsmon.resident.errands import reload_config
 
-    return reload_config(option, descriptor)
+    return reload_config(orders, descriptor)
 
 
-def _note_containers(config: Config, events: bytes) -> int:
+def _note_containers(orders: Orders, events: bytes) -> int:
     from vpsmon.resident.errands import note_containers
 
-    return note_containers(config, events)
+    return note_containers(orders.unpack_config(), events)

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 # In the line of the event of a container that was started (`GET /events` of the Docker Engine API).
 START_EVENT = b'"Action":"start"'
 
 
-class Choice(NamedTuple):
-    """What was set: the address of an engine, or the name of a docker context; with neither the usual sockets count."""
+def read_choice(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return what counts for the docker command: DOCKER_HOST, DOCKER_CONTEXT, what `docker context use` chose.
 
-    address: str = ""
-    context: str = ""
-
-
-def read_choice(environment: Mapping[str, str]) -> Choice:
-    """Return what counts for the docker command: DOCKER_HOST, DOCKER_CONTEXT, what `docker context use` chose."""
+    That is the address of an engine or the name of a docker context, and twice nothing where the usual sockets count.
+    """
     if environment.get("DOCKER_HOST"):
-        return Choice(address=environment["DOCKER_HOST"])
+        return environment["DOCKER_HOST"], ""
     name = environment.get("DOCKER_CONTEXT") or _read_current_context(environment)
-    return Choice(context="" if name == "default" else name)
+    return "", "" if name == "default" else name
 
 
 def _read_current_context(environment: Mapping[str, str]) -> str:
@@ -65,7 +60,7 @@ def list_usual_sockets(environment: Mapping[str, str]) -> Iterator[str]:
 
 def find_socket(environment: Mapping[str, str]) -> str | None:
     """Return the socket of the engine; None where there is none, or a context or address of another machine is set."""
-    choice = read_choice(environment)
-    if choice.address or choice.context:
-        return parse_socket(choice.address)
+    address, context = read_choice(environment)
+    if address or context:
+        return parse_socket(address)
     return next((path for path in list_usual_sockets(environment) if os.path.exists(path)), None)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vpsmon.config import Config
 from vpsmon.effectors import DryEffectors, Effectors, RealEffectors
 from vpsmon.host import Host
 from vpsmon.passes import PassContext
@@ -20,7 +19,7 @@ from vpsmon.recovery.engine.model import Change, Decision
 from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recovery_lock
 from vpsmon.recovery.engine.world import World
 from vpsmon.rest_of_pass import deliver
-from vpsmon.settings import Settings
+from vpsmon.settings import Config, Settings
 from vpsmon.stack.containers import Container
 from vpsmon.storage.content import WRONG_FORM
 from vpsmon.storage.spare import SparedState
