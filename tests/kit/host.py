@@ -41,11 +41,13 @@ class FakeMachine:
         )
 
     def write(self, files: Mapping[str, str]) -> None:
-        """Write files below its /proc."""
+        """Write files below its /proc, each in one step, so that a kill leaves no machine without memory."""
         for name, text in files.items():
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
 
     def change(self, name: str, line: str, value: object) -> None:
         """Give one `name value` line of a file another value."""
@@ -53,7 +55,7 @@ class FakeMachine:
         old = path.read_text(encoding="utf-8").splitlines()
         words_of_lines = [each.split() for each in old]
         new = [[words[0], str(value), *words[2:]] if words[0] == line else words for words in words_of_lines]
-        path.write_text("".join(" ".join(words) + "\n" for words in new), encoding="utf-8")
+        self.write({name: "".join(" ".join(words) + "\n" for words in new)})
 
     def sleep(self, seconds: float) -> None:
         """Let time pass on both clocks."""
