@@ -13,7 +13,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from vpsmon.trends.series import Point, median
@@ -111,8 +111,5 @@ def _median_slope(blocks: Sequence[Point]) -> float:
 
 def _slopes(times: Sequence[float], values: Sequence[float]) -> list[float]:
     """Return the slopes of all pairs: most of the time of a forecast is spent here."""
-    return [
-        (value - earlier_value) / (time - earlier_time)
-        for index, (time, value) in enumerate(zip(times, values, strict=True))
-        for earlier_time, earlier_value in zip(times[:index], values[:index], strict=True)
-    ]
+    pairs = combinations(zip(times, values, strict=True), 2)
+    return [(value - earlier_value) / (time - earlier_time) for (earlier_time, earlier_value), (time, value) in pairs]

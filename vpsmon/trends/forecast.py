@@ -21,8 +21,10 @@ How well that does is measured by benchmarks/forecast and told in docs/forecast.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from vpsmon.trends.curves import ROUNDING, Curve, fit_curve, fit_line
@@ -53,6 +55,7 @@ _RECENT_LOWS = 48
 _EARLY = 0.10
 _RHYTHM_STEP_HOURS = 0.25
 _BEGINNING = float("-inf")
+_hours_of = attrgetter("hours")
 
 
 class Plan(NamedTuple):
@@ -139,7 +142,7 @@ def _find_since(view: View, start: float, floor: float) -> Trend | None:
             break
         if view.has_end and _falls_in_few_steps(blocks):
             continue
-        trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, floor) else None
+        trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, blocks, floor) else None
         if trend:
             return trend
         break
@@ -166,8 +169,8 @@ def _select(series: Series, start: float) -> tuple[Point, ...]:
     tiers = [tier for tier in series if tier]
     tier = next((each for each in tiers if each[0].hours <= late), min(tiers, key=lambda each: each[0].hours))
     finer = series.minutes if tier is series.hours else ()
-    points = (*tier, *(point for point in finer if point.hours > tier[-1].hours))
-    return tuple(point for point in points if point.hours >= start)
+    points = (*tier, *finer[bisect_right(finer, tier[-1].hours, key=_hours_of) :])
+    return points[bisect_left(points, start, key=_hours_of) :]
 
 
 def _explains(curve: Curve, blocks: Sequence[Point], present: float, present_hours: float) -> bool:
@@ -187,9 +190,9 @@ def _falls_in_few_steps(blocks: Sequence[Point]) -> bool:
     return sum(falls[-2:]) > _MOST_IN_TWO_BLOCKS * (blocks[0].middle - blocks[-1].middle)
 
 
-def _uses_up(view: View, points: tuple[Point, ...], floor: float) -> bool:
+def _uses_up(view: View, points: Sequence[Point], blocks: Sequence[Point], floor: float) -> bool:
     """Return whether much was used up, and less is left than ever was since the floor."""
-    blocks, present = make_blocks(points, view.plan.blocks), view.present.middle
+    present = view.present.middle
     if blocks[0].middle - present < present * _LEAST_USED:
         return False
     older = (*view.series.hours, *view.series.minutes)
@@ -201,7 +204,7 @@ def _follow_newer_half(view: View, points: tuple[Point, ...], floor: float) -> T
     blocks = make_blocks(points, view.plan.blocks)
     newer = fit_line(blocks[len(blocks) // 2 :])
     is_fall = newer.tau <= -_LEAST_TAU and fit_line(blocks).tau <= -_LEAST_TAU_UNEXPLAINED
-    if not is_fall or _falls_in_few_steps(blocks) or not _uses_up(view, points, floor):
+    if not is_fall or _falls_in_few_steps(blocks) or not _uses_up(view, points, blocks, floor):
         return None
     return _follow(newer._replace(level=view.present.middle), points, view._replace(rhythm=None))
 

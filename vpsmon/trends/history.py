@@ -161,8 +161,7 @@ def _make_points(samples: list[Sample], name: str, limit_mb: float | None) -> li
     if limit_mb is None:
         low, high = name + "_low", name + "_high"
         return [Point(hours, row.get(low, row[name]), row[name], row.get(high, row[name])) for hours, row in rows]
-    lefts = [(hours, limit_mb - row[name]) for hours, row in rows]
-    return [Point(hours, left, left, left) for hours, left in lefts]
+    return [Point(hours, left, left, left) for hours, row in rows for left in [limit_mb - row[name]]]
 
 
 def open_history(host: Host, folder: str) -> History:

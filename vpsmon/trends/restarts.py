@@ -28,7 +28,8 @@ def find_new_start(series: Series) -> float:
     least = _LEAST_JUMP_SHARE * _most_free(series)
     start = _BEGINNING
     for points, tier_rises in zip(series, rises, strict=True):
-        if tier_rises:
+        # Most series have no jump: the median is not needed then.
+        if tier_rises and max(tier_rises) > least:
             limit = max(least, _JUMP_OVER_USUAL * median([abs(rise) for rise in tier_rises]))
             jumps = [index for index, rise in enumerate(tier_rises, start=1) if rise > limit]
             rare = [index for index in jumps if _count_alike(tier_rises[index - 1], rises) <= _MOST_RARE_JUMPS]

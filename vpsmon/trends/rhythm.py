@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from vpsmon.trends.series import Point, Series, median
@@ -38,7 +39,7 @@ Angles = tuple[float, float, float, float]
 
 def value_at(rhythm: Rhythm, hours: float) -> float:
     """Return by how much more is free than the day's mean at that time."""
-    return _add(rhythm, _find_angles(hours))
+    return _draw(rhythm, [_find_angles(hours)])[0]
 
 
 def _find_angles(hours: float) -> Angles:
@@ -46,8 +47,13 @@ def _find_angles(hours: float) -> Angles:
     return cosine, sine, 2 * cosine * cosine - 1, 2 * cosine * sine
 
 
-def _add(rhythm: Rhythm, angles: Angles) -> float:
-    return rhythm[0] * angles[0] + rhythm[1] * angles[1] + rhythm[2] * angles[2] + rhythm[3] * angles[3]
+def _draw(rhythm: Rhythm, angles: Sequence[Angles]) -> list[float]:
+    """Return by how much more is free than the day's mean at each of the times."""
+    first, second, third, fourth = rhythm
+    return [
+        first * cosine + second * sine + third * half_cosine + fourth * half_sine
+        for cosine, sine, half_cosine, half_sine in angles
+    ]
 
 
 @lru_cache(maxsize=2)
@@ -58,7 +64,7 @@ def find_rhythm(hours: tuple[Point, ...]) -> Rhythm | None:
     middles = [point.middle for point in hours]
     angles = [_find_angles(point.hours) for point in hours]
     bumps = {
-        _median_bump([middle - _add(rhythm, each) for middle, each in zip(middles, angles, strict=True)]): rhythm
+        _median_bump([middle - more for middle, more in zip(middles, _draw(rhythm, angles), strict=True)]): rhythm
         for rhythm in _draw_rhythms(middles, angles)
     }
     least = min(bumps)
@@ -90,12 +96,13 @@ def most_rhythm(middles: Sequence[float]) -> float:
 def _leave_the_day(middles: Sequence[float]) -> list[float]:
     """Return how far each value that is half a day from either end is from the mean of the day around."""
     half = _DAY_HOURS // 2
-    rest = []
-    for index in range(half, len(middles) - half - 1):
-        first, last = index - half, index + half
-        mean = (sum(middles[first + 1 : last]) + (middles[first] + middles[last]) / 2) / _DAY_HOURS
-        rest.append(middles[index] - mean)
-    return rest
+    sums = list(accumulate(middles, initial=0.0))
+    # A day from half an hour to half an hour is the mean of the one that begins earlier and the one that ends later.
+    days = [later - earlier for earlier, later in zip(sums, sums[_DAY_HOURS:], strict=False)]
+    return [
+        middle - (first + last) / 2 / _DAY_HOURS
+        for middle, first, last in zip(middles[half:], days, days[1:-1], strict=False)
+    ]
 
 
 def _median_bump(values: Sequence[float]) -> float:
@@ -111,7 +118,7 @@ def take_out(series: Series, rhythm: Rhythm) -> Series:
 
 @lru_cache(maxsize=8)
 def _take_out(points: tuple[Point, ...], rhythm: Rhythm) -> tuple[Point, ...]:
-    more = [value_at(rhythm, point.hours) for point in points]
+    more = _draw(rhythm, [_find_angles(point.hours) for point in points])
     return tuple(
         [
             Point(hours, low - extra, middle - extra, high - extra)

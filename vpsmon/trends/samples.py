@@ -107,13 +107,12 @@ def decode(lines: Sequence[bytes]) -> list[Sample]:
 
 def _make_sample(record: Any) -> Sample | None:
     try:
-        wall_seconds, monotonic_seconds, boot, columns, named = record
-        values = dict(zip(COLUMNS, columns, strict=False))
+        wall_seconds, monotonic_seconds, boot, columns, values = record
+        values.update(zip(COLUMNS, columns, strict=False))
         if None in columns:
             values = {name: value for name, value in values.items() if value is not None}
-        values.update(named)
         # Another type would come to light only where it is used, and 1e999 is infinite.
         is_sound = -1e15 < sum(values.values(), wall_seconds + monotonic_seconds) < 1e15
         return Sample(wall_seconds, monotonic_seconds, boot + "", values) if is_sound else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         return None

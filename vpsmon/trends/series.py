@@ -38,7 +38,10 @@ def make_blocks(points: tuple[Point, ...], count: int) -> tuple[Point, ...]:
     width = (last - first) / count or 1.0
     groups: dict[int, list[Point]] = {}
     for point in points:
-        groups.setdefault(min(count - 1, int((point.hours - first) / width)), []).append(point)
+        groups.setdefault(int((point.hours - first) / width), []).append(point)
+    # The last point is where another block would begin.
+    if count in groups:
+        groups.setdefault(count - 1, []).extend(groups.pop(count))
     return tuple([join_points(group, last) for group in groups.values()])
 
 
