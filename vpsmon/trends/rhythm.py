@@ -3,6 +3,10 @@
 What a centred mean of 24 hours leaves is the day (the classic decomposition; Kendall and Stuart, The Advanced Theory of
 Statistics 3, ch. 46), and two harmonics of it are kept. One restart or the beginning of a leak looks like a day too,
 once: so each day is drawn by itself, and the one counts, or their median, that calms the whole past most.
+
+Before two days are known there is no mean of a day on both sides. Then the change from an hour to the same hour of the
+next day is the trend (the seasonal slope of Hirsch, Slack and Smith 1982, doi:10.1029/WR018i001p00107), and what it
+leaves of the latest day is the rhythm, if that change is the same at every hour that was seen twice.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
+from vpsmon.trends.curves import fit_line
 from vpsmon.trends.series import Point, Series, median
 
 _DAY_HOURS = 24
@@ -20,6 +25,10 @@ _PER_HOUR = 2 * math.pi / _DAY_HOURS
 # The rhythm must take this much from the median bump over twice so many hours.
 _MOST_LEFT = 0.65
 _BUMP_HOURS = 6
+# From three hours that were seen twice on.
+_LEAST_HOURS = _DAY_HOURS + 3
+# Of how far the hours are from a line; a leak that changes its speed is as far from a line as from the day before.
+_MOST_UNLIKE = 0.5
 # Of what stays within a range each of the four numbers is at most 4/pi, and a cosine and a sine are at right angles.
 _RHYTHM_OF_RANGE = 8 * math.sqrt(2) / math.pi
 
@@ -58,16 +67,18 @@ def _draw(rhythm: Rhythm, angles: Sequence[Angles]) -> list[float]:
 
 @lru_cache(maxsize=2)
 def find_rhythm(hours: tuple[Point, ...]) -> Rhythm | None:
-    """Return the rhythm of points that are an hour apart, or None: there is none, or less than two days are known."""
-    if len(hours) <= 2 * _DAY_HOURS or hours[-1].hours - hours[0].hours > len(hours) * 1.05:
+    """Return the rhythm of points that are an hour apart, or None: there is none, or it has not come again yet."""
+    if len(hours) < _LEAST_HOURS or hours[-1].hours - hours[0].hours > len(hours) * 1.05:
         return None
     middles = [point.middle for point in hours]
     angles = [_find_angles(point.hours) for point in hours]
+    is_young = len(hours) <= 2 * _DAY_HOURS
+    rhythms = _draw_young_rhythm(hours, middles, angles) if is_young else _draw_rhythms(middles, angles)
     bumps = {
         _median_bump([middle - more for middle, more in zip(middles, _draw(rhythm, angles), strict=True)]): rhythm
-        for rhythm in _draw_rhythms(middles, angles)
+        for rhythm in rhythms
     }
-    least = min(bumps)
+    least = min(bumps, default=math.inf)
     return bumps[least] if least < _median_bump(middles) * _MOST_LEFT else None
 
 
@@ -80,6 +91,22 @@ def _draw_rhythms(middles: Sequence[float], angles: Sequence[Angles]) -> list[Rh
     return [*days, Rhythm(*[median(several) for several in zip(*days, strict=True)])]
 
 
+def _draw_young_rhythm(hours: Sequence[Point], middles: Sequence[float], angles: Sequence[Angles]) -> list[Rhythm]:
+    """Return the rhythm of the latest day, or nothing if what was seen of the day before was another."""
+    changes = [later - earlier for earlier, later in zip(middles, middles[_DAY_HOURS:], strict=False)]
+    change, line = median(changes), fit_line(hours)
+    off = _find_large([abs(point.middle - line.at(point.hours)) for point in hours])
+    if _find_large([abs(each - change) for each in changes]) >= off * _MOST_UNLIKE:
+        return []
+    rest = [middle - change * index / _DAY_HOURS for index, middle in enumerate(middles)]
+    return [_draw_rhythm(rest[-_DAY_HOURS:], angles[-_DAY_HOURS:])]
+
+
+def _find_large(values: Sequence[float]) -> float:
+    """Return the value that a fifth of them reach: a leak that has just begun is not in the middle one."""
+    return sorted(values)[len(values) * 4 // 5]
+
+
 def _draw_rhythm(day: Sequence[float], angles: Sequence[Angles]) -> Rhythm:
     """Return the Fourier coefficients of a day."""
     sums = [sum([value * part for value, part in zip(day, wave, strict=True)]) for wave in zip(*angles, strict=True)]
@@ -88,7 +115,7 @@ def _draw_rhythm(day: Sequence[float], angles: Sequence[Angles]) -> Rhythm:
 
 def most_rhythm(middles: Sequence[float]) -> float:
     """Return how far from its mean a rhythm of these hours can be at most, without looking for one."""
-    if len(middles) <= 2 * _DAY_HOURS:
+    if len(middles) < _LEAST_HOURS:
         return 0.0
     return _RHYTHM_OF_RANGE * (max(middles) - min(middles))
 
