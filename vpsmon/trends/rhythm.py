@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from vpsmon.trends.curves import fit_line
+from vpsmon.trends.curves import fit_curve, fit_line
 from vpsmon.trends.series import Point, Series, median
 
 _DAY_HOURS = 24
@@ -91,11 +91,11 @@ def _draw_rhythms(middles: Sequence[float], angles: Sequence[Angles]) -> list[Rh
     return [*days, Rhythm(*[median(several) for several in zip(*days, strict=True)])]
 
 
-def _draw_young_rhythm(hours: Sequence[Point], middles: Sequence[float], angles: Sequence[Angles]) -> list[Rhythm]:
+def _draw_young_rhythm(hours: tuple[Point, ...], middles: Sequence[float], angles: Sequence[Angles]) -> list[Rhythm]:
     """Return the rhythm of the latest day, or nothing if what was seen of the day before was another."""
     changes = [later - earlier for earlier, later in zip(middles, middles[_DAY_HOURS:], strict=False)]
-    change, line = median(changes), fit_line(hours)
-    off = _find_large([abs(point.middle - line.at(point.hours)) for point in hours])
+    change, curve = median(changes), fit_curve(hours) or fit_line(hours)
+    off = _find_large([abs(point.middle - curve.at(point.hours)) for point in hours])
     if _find_large([abs(each - change) for each in changes]) >= off * _MOST_UNLIKE:
         return []
     rest = [middle - change * index / _DAY_HOURS for index, middle in enumerate(middles)]
