@@ -29,6 +29,8 @@ _BUMP_HOURS = 6
 _LEAST_HOURS = _DAY_HOURS + 3
 # Of how far the hours are from a line; a leak that changes its speed is as far from a line as from the day before.
 _MOST_UNLIKE = 0.5
+# Of the most that was free.
+_MOST_HIGH = 0.25
 # Of what stays within a range each of the four numbers is at most 4/pi, and a cosine and a sine are at right angles.
 _RHYTHM_OF_RANGE = 8 * math.sqrt(2) / math.pi
 
@@ -98,8 +100,9 @@ def _draw_young_rhythm(hours: tuple[Point, ...], middles: Sequence[float], angle
     off = _find_large([abs(point.middle - curve.at(point.hours)) for point in hours])
     if _find_large([abs(each - change) for each in changes]) >= off * _MOST_UNLIKE:
         return []
-    rest = [middle - change * index / _DAY_HOURS for index, middle in enumerate(middles)]
-    return [_draw_rhythm(rest[-_DAY_HOURS:], angles[-_DAY_HOURS:])]
+    day = [middle - change * index / _DAY_HOURS for index, middle in enumerate(middles)][-_DAY_HOURS:]
+    # What is seen once and is that high can be a restart between two leaks.
+    return [_draw_rhythm(day, angles[-_DAY_HOURS:])] if max(day) - min(day) < max(middles) * _MOST_HIGH else []
 
 
 def _find_large(values: Sequence[float]) -> float:
