@@ -238,10 +238,12 @@ def _find_passage(curve: Curve, points: tuple[Point, ...], view: View) -> float:
     recent = recent if len(recent) > 1 else list(points)
     origin = points[-1].hours
     now = view.now - origin
-    dips = [min(0.0, point.low - curve.at(point.hours - origin)) for point in recent]
-    crossings = sorted(curve.find_hours_to_fall(curve.at(now) + dip, now) for dip in dips)
-    hours_left = _find_median_passage(crossings, recent[-1].hours - recent[0].hours)
-    return _find_with_rhythm(curve, view.rhythm, now, hours_left, view) if view.rhythm else hours_left
+    dips = sorted([min(0.0, point.low - curve.at(point.hours - origin)) for point in recent])
+    seen_hours = recent[-1].hours - recent[0].hours
+    if view.rhythm:
+        return _find_passage_of_days(curve, view.rhythm, dips, seen_hours, view, origin)
+    crossings = [curve.find_hours_to_fall(curve.at(now) + dip, now) for dip in dips]
+    return _find_median_passage(crossings, seen_hours)
 
 
 def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float:
@@ -259,11 +261,17 @@ def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float
     return since + (math.log(2) - expected) * seen_hours / meeting
 
 
-def _find_with_rhythm(curve: Curve, rhythm: Rhythm, now: float, hours_left: float, view: View) -> float:
-    """Return the hours left when the day's rhythm is added to the curve again."""
-    depth = curve.at(now + hours_left)
+def _find_passage_of_days(
+    curve: Curve, rhythm: Rhythm, dips: Sequence[float], seen_hours: float, view: View, origin: float
+) -> float:
+    """Return the same while the day's rhythm goes on; `dips` are the sorted ones of so many hours."""
     most_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE + _RHYTHM_STEP_HOURS
-    hours = 0.0
-    while hours <= most_hours and curve.at(now + hours) + value_at(rhythm, view.now + hours) > depth:
-        hours += _RHYTHM_STEP_HOURS
+    expected, hours = 0.0, 0.0
+    while hours <= most_hours:
+        middle = view.now + hours + _RHYTHM_STEP_HOURS / 2
+        level = curve.at(middle - origin) + value_at(rhythm, middle)
+        more = bisect_right(dips, -level) / seen_hours * _RHYTHM_STEP_HOURS
+        if expected + more >= math.log(2):
+            return hours + (math.log(2) - expected) / more * _RHYTHM_STEP_HOURS
+        expected, hours = expected + more, hours + _RHYTHM_STEP_HOURS
     return hours
