@@ -25,8 +25,8 @@ _PER_HOUR = 2 * math.pi / _DAY_HOURS
 # The rhythm must take this much from the median bump over twice so many hours.
 _MOST_LEFT = 0.65
 _BUMP_HOURS = 6
-# From three hours that were seen twice on.
-_LEAST_HOURS = _DAY_HOURS + 3
+# From four hours that were seen twice on: in less the beginning of a leak looks like a rhythm.
+_LEAST_HOURS = _DAY_HOURS + 4
 # Of how far the hours are from a line; a leak that changes its speed is as far from a line as from the day before.
 _MOST_UNLIKE = 0.5
 # Of the most that was free.
