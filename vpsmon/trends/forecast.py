@@ -12,8 +12,7 @@ hour ago makes the long curves miss the present, and a shorter one speaks.
   is not followed farther ahead than it has been seen for, times _FARTHEST_LINE.
 - Where no curve explains the present (uneven steps, a leak that changes its speed) and everything falls all the same,
   the slope of the newer half is followed from the present.
-- What runs out first is a dip below the curve. Dips come again as often as they were seen, so the end is when one has
-  met zero as likely as not (the median of a first passage; Siegert 1951, doi:10.1103/PhysRev.81.617).
+- What runs out first is a dip below the curve (passage.py).
 
 How well that does is measured by benchmarks/forecast and told in docs/forecast.md.
 """
@@ -24,12 +23,12 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from operator import attrgetter
 from typing import NamedTuple
 
 from vpsmon.trends.curves import ROUNDING, Curve, fit_curve, fit_line
+from vpsmon.trends.passage import find_dips, find_passage, find_passage_with_rhythm
 from vpsmon.trends.restarts import find_new_start, find_reset
-from vpsmon.trends.rhythm import Rhythm, find_rhythm, most_rhythm, take_out, value_at
+from vpsmon.trends.rhythm import Rhythm, find_rhythm, most_rhythm, take_out
 from vpsmon.trends.series import Point, Series, join_points, make_blocks, median
 
 _LEAST_POINTS = 8
@@ -55,9 +54,7 @@ _BEYOND = 1.1
 _RECENT_LOWS = 48
 # Said a little early as long as the end is as far as was seen back: a warning that comes too late costs the night.
 _EARLY = 0.10
-_RHYTHM_STEP_HOURS = 0.25
 _BEGINNING = float("-inf")
-_hours_of = attrgetter("hours")
 
 
 class Plan(NamedTuple):
@@ -171,8 +168,8 @@ def _select(series: Series, start: float) -> tuple[Point, ...]:
     tiers = [tier for tier in series if tier]
     tier = next((each for each in tiers if each[0].hours <= late), min(tiers, key=lambda each: each[0].hours))
     finer = series.minutes if tier is series.hours else ()
-    points = (*tier, *finer[bisect_right(finer, tier[-1].hours, key=_hours_of) :])
-    return points[bisect_left(points, start, key=_hours_of) :]
+    points = (*tier, *finer[bisect_right(finer, (tier[-1].hours, math.inf)) :])
+    return points[bisect_left(points, (start,)) :]
 
 
 def _explains(curve: Curve, blocks: Sequence[Point], present: float, present_hours: float) -> bool:
@@ -224,54 +221,20 @@ def _follow(curve: Curve, points: tuple[Point, ...], view: View) -> Trend | None
         return None
     if not view.has_end:
         return Trend(per_hour, math.inf, seen_hours)
-    hours_left = _find_passage(curve, points, view)
+    hours_left = _find_hours_left(curve, points, view)
     farthest = _FARTHEST_BENT if curve.bend or curve.growth else _FARTHEST_LINE
     if hours_left > seen_hours * farthest:
         return None
     return Trend(per_hour, hours_left * (1 - _EARLY * min(1.0, hours_left / seen_hours)), seen_hours)
 
 
-def _find_passage(curve: Curve, points: tuple[Point, ...], view: View) -> float:
-    """Return the hours until a dip below the curve meets zero, as likely as not."""
+def _find_hours_left(curve: Curve, points: tuple[Point, ...], view: View) -> float:
+    """Return the hours until a dip below the curve, or below curve and rhythm, meets zero, as likely as not."""
     lows = points if points[-1] is view.series.passes[-1] else view.series.minutes
     recent = [point for point in lows if point.hours >= points[0].hours][-_RECENT_LOWS:]
-    recent = recent if len(recent) > 1 else list(points)
     origin = points[-1].hours
-    now = view.now - origin
-    dips = sorted([min(0.0, point.low - curve.at(point.hours - origin)) for point in recent])
-    seen_hours = recent[-1].hours - recent[0].hours
-    if view.rhythm:
-        return _find_passage_of_days(curve, view.rhythm, dips, seen_hours, view, origin)
-    crossings = [curve.find_hours_to_fall(curve.at(now) + dip, now) for dip in dips]
-    return _find_median_passage(crossings, seen_hours)
-
-
-def _find_median_passage(crossings: Sequence[float], seen_hours: float) -> float:
-    """Return when a dip has met zero as likely as not.
-
-    `crossings` are the hours after which each of the dips of so many hours would, sorted. From then on each comes once
-    in that time, at any moment, and ln 2 of them are expected at the median of the first.
-    """
-    expected, meeting, since = 0.0, 0, 0.0
-    for crossing in crossings:
-        more = (crossing - since) * meeting / seen_hours
-        if expected + more >= math.log(2):
-            break
-        expected, meeting, since = expected + more, meeting + 1, crossing
-    return since + (math.log(2) - expected) * seen_hours / meeting
-
-
-def _find_passage_of_days(
-    curve: Curve, rhythm: Rhythm, dips: Sequence[float], seen_hours: float, view: View, origin: float
-) -> float:
-    """Return the same while the day's rhythm goes on; `dips` are the sorted ones of so many hours."""
-    most_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE + _RHYTHM_STEP_HOURS
-    expected, hours = 0.0, 0.0
-    while hours <= most_hours:
-        middle = view.now + hours + _RHYTHM_STEP_HOURS / 2
-        level = curve.at(middle - origin) + value_at(rhythm, middle)
-        more = bisect_right(dips, -level) / seen_hours * _RHYTHM_STEP_HOURS
-        if expected + more >= math.log(2):
-            return hours + (math.log(2) - expected) / more * _RHYTHM_STEP_HOURS
-        expected, hours = expected + more, hours + _RHYTHM_STEP_HOURS
-    return hours
+    dips = find_dips(curve, recent if len(recent) > 1 else points, origin)
+    if not view.rhythm:
+        return find_passage(curve, dips, view.now - origin)
+    farthest_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE
+    return find_passage_with_rhythm(curve, dips, view.rhythm, view.now, origin, farthest_hours)
