@@ -43,7 +43,7 @@ def test_the_median_is_that_of_the_dice(per_hour: float) -> None:
 
 
 def test_with_a_rhythm_too() -> None:
-    rhythm, curve, dips = Rhythm(200.0, 0.0, 0.0, 0.0), fall(1000.0, -12.0), Dips(DEPTHS, 8.0)
+    rhythm, curve, dips = Rhythm(0.0, 200.0, 0.0, 0.0), fall(1000.0, -12.0), Dips(DEPTHS, 8.0)
     found = find_passage_with_rhythm(curve, dips, rhythm, 0.0, 0.0, 200.0)
     assert found == pytest.approx(throw(curve, dips, rhythm), rel=0.03)
     assert find_passage_with_rhythm(curve, dips, NO_RHYTHM, 0.0, 0.0, 200.0) == pytest.approx(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from vpsmon.findings import ReadError
 from vpsmon.stack.redis_protocol import Command, Refused, TcpTarget, parse_plain_url
+from vpsmon.stack.redis_session import RedisSession, Server
 from vpsmon.tcp import Garbled
 
 
@@ -88,6 +92,29 @@ def test_a_server_without_users_is_given_the_password_alone() -> None:
         [b"SELECT", b"3"],
         [b"PING"],
     ]
+
+
+def test_why_a_server_takes_no_more_clients_is_read_although_it_has_closed() -> None:
+    """The words are those of Redis 7 (src/networking.c, acceptCommonHandler)."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        session = TcpTarget("127.0.0.1", listening.getsockname()[1]).connect(None, 5, 5)
+        client, _ = listening.accept()
+        client.sendall(b"-ERR max number of clients reached\r\n")
+        # A reset, which makes the next sending fail.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with pytest.raises(Refused, match="max number of clients"):
+            session.run([("PING",)])
+        session.close()
+
+
+def test_where_the_likeliest_address_does_not_answer_the_next_one_is_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = TcpTarget("127.0.0.1", closed.getsockname()[1])
+    with server(b"+PONG\r\n") as (target, _):
+        assert RedisSession(Server("test", (nobody, target), "")).run([("PING",)], None) == ["PONG"]
+    with pytest.raises(ReadError, match="is not listening"):
+        RedisSession(Server("test", (nobody, nobody), "")).run([("PING",)], None)
 
 
 def test_a_plain_url_is_read_and_others_are_left_to_the_library() -> None:

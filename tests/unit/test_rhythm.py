@@ -47,9 +47,17 @@ def test_one_day_is_no_rhythm_yet(count: int) -> None:
         lambda hours: 2000 - 0.9 * hours**2,
         lambda hours: 2000 - 60 * math.expm1(hours / 11),
         lambda hours: 2000 - 60 * max(0.0, hours - 20),
+        lambda hours: 2000 - 12 * max(0.0, hours - 16),
         lambda hours: 2000 - 50 * (hours % 17),
     ],
-    ids=["line", "parabola", "exponential", "a leak that begins", "a restart between two leaks"],
+    ids=[
+        "line",
+        "parabola",
+        "exponential",
+        "a leak that begins",
+        "a slow leak that begins",
+        "a restart between two leaks",
+    ],
 )
 @pytest.mark.parametrize("count", [29, 34, 40])
 def test_what_is_seen_once_is_no_rhythm(shape: Shape, count: int) -> None:

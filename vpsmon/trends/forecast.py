@@ -43,8 +43,6 @@ _FARTHEST_BENT = 1.05
 _LEAST_USED = 0.66
 # A fall of which two blocks have half is jobs that happened to begin one after the other.
 _MOST_IN_TWO_BLOCKS = 0.5
-# Of the stretch; a parabola that turns later than this is drawn through a kink, and a shorter stretch is a line.
-_LATEST_TURN = 0.15
 # What has been at rest for this share of the time has stopped falling; less is a tread of a stair.
 _LEAST_REST = 0.2
 _RECENT_SHARE = 6
@@ -139,7 +137,7 @@ def _find_since(view: View, start: float, floor: float) -> Trend | None:
             if points[-1].hours - points[0].hours > (longest[-1].hours - longest[0].hours) * _LEAST_REST:
                 return None
             break
-        if view.has_end and (_falls_in_few_steps(blocks) or _turns_within(curve, blocks)):
+        if view.has_end and _falls_in_few_steps(blocks):
             continue
         trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, blocks, floor) else None
         if trend:
@@ -187,11 +185,6 @@ def _falls_in_few_steps(blocks: Sequence[Point]) -> bool:
     """Return whether two steps have most of the fall."""
     falls = sorted(earlier.middle - later.middle for earlier, later in pairwise(blocks))
     return sum(falls[-2:]) > _MOST_IN_TWO_BLOCKS * (blocks[0].middle - blocks[-1].middle)
-
-
-def _turns_within(curve: Curve, blocks: Sequence[Point]) -> bool:
-    """Return whether a parabola still rose when the stretch was well under way: it began to fall then, at one speed."""
-    return curve.slope_at(blocks[0].hours * (1 - _LATEST_TURN)) > 0
 
 
 def _uses_up(view: View, points: Sequence[Point], blocks: Sequence[Point], floor: float) -> bool:
