@@ -136,7 +136,14 @@ def test_a_missing_password_and_a_wrong_one_each_say_what_to_do() -> None:
 def test_an_acl_user_needs_no_more_than_info(server: RedisServer) -> None:
     server.cli("ACL", "SETUSER", "watcher", "on", ">w", "+info")
     server.cli("ACL", "SETUSER", "nobody", "on", ">n", "+ping")
-    assert see(f"redis://watcher:w@127.0.0.1:{server.port}").status == "ok"
+    server.cli("ACL", "SETUSER", "open", "on", "nopass", "+info")
+    server.cli("ACL", "SETUSER", "default", "-info")
+    try:
+        assert see(f"redis://watcher:w@127.0.0.1:{server.port}").status == "ok"
+        assert see(f"redis://open@127.0.0.1:{server.port}").status == "ok"
+        assert "ACL SETUSER" in reason_of(server.url)
+    finally:
+        server.cli("ACL", "SETUSER", "default", "+info")
     reason = reason_of(f"redis://nobody:n@127.0.0.1:{server.port}")
     assert "ACL SETUSER" in reason
     assert "'info'" in reason

@@ -92,8 +92,9 @@ class ProtocolSession:
             raise
 
     def _log_in(self, target: TcpTarget, database: int) -> None:
-        login = [word for word in (target.username, target.password) if word]
-        if target.password:
+        # A user with `nopass` is let in with an empty one.
+        login = [target.username, target.password] if target.username else [target.password]
+        if any(login):
             try:
                 self.run([("AUTH", *login)])
             except Refused as refusal:
