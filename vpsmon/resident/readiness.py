@@ -6,12 +6,11 @@ import gc
 from collections.abc import Iterator
 from importlib import import_module
 
-# What a pass, a message and the rule for memory need. The kernel checks come before them.
+# What a pass needs besides the kernel checks, which come before it.
+_OF_A_PASS = ("vpsmon.kernel_log", "vpsmon.pass_log", "vpsmon.rest_of_pass")
+# What a message and the rule for memory need.
 _URGENT_MODULES = (
     "socket",
-    "vpsmon.kernel_log",
-    "vpsmon.pass_log",
-    "vpsmon.rest_of_pass",
     "vpsmon.resident.errands",
     "vpsmon.alerts.delivery",
     "vpsmon.alerts.telegram",
@@ -22,7 +21,6 @@ _URGENT_MODULES = (
     "vpsmon.recovery.engine.run",
 )
 _CALM_SECONDS = 120.0
-_AT_THE_END = object()
 
 
 class Readiness:
@@ -30,19 +28,25 @@ class Readiness:
 
     def __init__(self) -> None:
         self._latest_ring_seconds = float("-inf")
-        self._steps: Iterator[None] | None = None
+        self._steps: Iterator[bool] | None = None
         self.is_loading = False
+        # Importing is most of the work of a pass. Done here first, it is done once and not by each pass again.
+        self.holds_passes = False
 
     def ring(self, now: float, sends_by_tls: bool) -> None:
         """Note that tasks wait for memory: from now on there is something to load."""
         self._latest_ring_seconds = now
         if self._steps is None:
             self._steps = _load(sends_by_tls)
-            self.is_loading = True
+            self.is_loading = self.holds_passes = True
 
     def load_next(self) -> None:
         """Take the next step."""
-        if self._steps is not None and next(self._steps, _AT_THE_END) is _AT_THE_END:
+        if self._steps is None:
+            return
+        can_look = next(self._steps, None)
+        self.holds_passes = can_look is False
+        if can_look is None:
             self.is_loading = False
             gc.freeze()
 
@@ -51,12 +55,16 @@ class Readiness:
         return self._steps is not None and now - self._latest_ring_seconds > _CALM_SECONDS
 
 
-def _load(sends_by_tls: bool) -> Iterator[None]:
+def _load(sends_by_tls: bool) -> Iterator[bool]:
+    """Take a step each time, and yield whether a pass has all it needs."""
     from vpsmon.checks import list_modules
 
-    for name in (*list_modules("kernel"), *_URGENT_MODULES):
+    for name in (*list_modules("kernel"), *_OF_A_PASS):
         import_module(name)
-        yield
+        yield name == _OF_A_PASS[-1]
+    for name in _URGENT_MODULES:
+        import_module(name)
+        yield True
     if sends_by_tls:
         from vpsmon.http_client import make_tls_context
 

@@ -112,11 +112,12 @@ class Watcher:
     # --- passes -------------------------------------------------------------------------------------------------------
 
     def _may_start_pass(self) -> bool:
-        """Return whether the passes before are through with the kernel checks, and have not piled up.
+        """Return whether the passes before are through with the kernel checks and have not piled up.
 
         One asks the stack, one sends, one looks: on a machine that thrashes a fourth would only take memory from them.
         """
-        return self._report_descriptor is None and len(self._passes) < _MOST_PASSES
+        is_free = self._report_descriptor is None and len(self._passes) < _MOST_PASSES
+        return is_free and not self._readiness.holds_passes
 
     def _start_pass(self) -> None:
         """Start a pass. A regular one asks the stack as well, unless an earlier one still does, or all is well."""
