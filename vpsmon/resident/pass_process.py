@@ -42,6 +42,8 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
     from vpsmon.storage.state import StateError
 
     state = SparedState(config.state_directory)
+    # What the kernel rang for must not wait for a disk that may be busy with swapping: seconds for each commit.
+    state.waits_for_disk = is_regular
     context = PassContext(Host(), config, state)
     kernel = run_kernel_stage(context)
     report_problems(config.settings, state, kernel)

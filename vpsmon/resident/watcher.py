@@ -240,8 +240,9 @@ class Watcher:
             self._readiness.ring(time.monotonic(), self._orders.sends_by_tls)
 
     def _may_load(self) -> bool:
-        """Return whether there is something to load now: a pass that looks comes first."""
-        return self._readiness.is_loading and self._report_descriptor is None
+        """Return whether there is something to load now: a pass that looks, or that is due, comes first."""
+        is_due = self._may_start_pass() and time.monotonic() >= self._pace.find_due()
+        return self._readiness.is_loading and self._report_descriptor is None and not is_due
 
     def _shrink_when_calm(self) -> None:
         """Start anew, small again, when memory has not been short for a while."""
