@@ -1,0 +1,80 @@
+"""What the resident monitor does when the kernel rings: load what a pass needs, look, and load the rest."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kit.kernel import wait_until
+from tests.kit.resident import forked_watcher
+from vpsmon.resident import readiness
+from vpsmon.resident.pass_process import run_pass
+from vpsmon.settings import DEFAULTS, Config
+
+PATIENCE_SECONDS = 60.0
+
+
+class StuckBell:
+    """Rings once, at once."""
+
+    poll_mask = select.POLLIN
+    is_deaf_until = 0.0
+
+    def __init__(self) -> None:
+        self.descriptor, write_end = os.pipe()
+        os.write(write_end, b"!")
+
+    def has_rung(self, now: float) -> bool:
+        return bool(os.read(self.descriptor, 1))
+
+
+def test_what_a_pass_needs_is_loaded_before_it_and_the_rest_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    notes.touch()
+
+    def note(what: str) -> None:
+        with notes.open("a") as file:
+            file.write(f"{what}\n")
+
+    def load_slowly(name: str) -> None:
+        # All of them take longer than the pause between two looks.
+        time.sleep(0.3)
+        note(name)
+
+    def note_and_report(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
+        note("regular look" if is_regular else "look")
+        os.write(descriptor, marshal.dumps(("ok", ())))
+        os.close(descriptor)
+        return 0
+
+    monkeypatch.setattr("vpsmon.resident.watcher.PressureBell", StuckBell)
+    monkeypatch.setattr("vpsmon.resident.watcher.run_pass", note_and_report)
+    monkeypatch.setattr(readiness, "import_module", load_slowly)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    with forked_watcher(tmp_path, 3600):
+        wait_until(lambda: "vpsmon.recovery.engine.run" in notes.read_text(), PATIENCE_SECONDS, "all is loaded")
+    done = notes.read_text().split("\n")
+    assert done.index("vpsmon.rest_of_pass") < done.index("look") < done.index("socket")
+
+
+@pytest.mark.parametrize("is_regular", [True, False])
+def test_only_a_regular_pass_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_regular: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    well = DEFAULTS._replace(MEMORY_WARNING_MB=0, MEMORY_CRITICAL_MB=0, SWAP_WARNING_MB=10**9, SWAP_THRESHOLD_MB=10**9)
+    config = Config(
+        well._replace(MEMORY_PRESSURE_WARNING=100, MEMORY_PRESSURE_THRESHOLD=100), None, str(tmp_path / "alerts")
+    )
+    run_pass(config, is_regular, False, os.open(os.devnull, os.O_WRONLY))
+    assert bool(synced) == is_regular
+    assert (tmp_path / "alerts" / "pass_state.json").exists()
