@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.kernel import wait_until
-from tests.kit.resident import forked_watcher
+from tests.kit.resident import Notes, forked_watcher, report
 from vpsmon.resident import readiness
 from vpsmon.resident.pass_process import run_pass
 from vpsmon.settings import DEFAULTS, Config
@@ -19,7 +18,7 @@ from vpsmon.settings import DEFAULTS, Config
 PATIENCE_SECONDS = 60.0
 
 
-class StuckBell:
+class OneRing:
     """Rings once, at once."""
 
     poll_mask = select.POLLIN
@@ -36,31 +35,25 @@ class StuckBell:
 def test_what_a_pass_needs_is_loaded_before_it_and_the_rest_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = tmp_path / "notes"
-    notes.touch()
-
-    def note(what: str) -> None:
-        with notes.open("a") as file:
-            file.write(f"{what}\n")
+    notes = Notes(tmp_path / "notes")
 
     def load_slowly(name: str) -> None:
         # All of them take longer than the pause between two looks.
         time.sleep(0.3)
-        note(name)
+        notes.add(name)
 
     def note_and_report(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
-        note("regular look" if is_regular else "look")
-        os.write(descriptor, marshal.dumps(("ok", ())))
-        os.close(descriptor)
+        notes.add("regular look" if is_regular else "look")
+        report(descriptor, "ok")
         return 0
 
-    monkeypatch.setattr("vpsmon.resident.watcher.PressureBell", StuckBell)
+    monkeypatch.setattr("vpsmon.resident.watcher.PressureBell", OneRing)
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", note_and_report)
     monkeypatch.setattr(readiness, "import_module", load_slowly)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
-        wait_until(lambda: "vpsmon.recovery.engine.run" in notes.read_text(), PATIENCE_SECONDS, "all is loaded")
-    done = notes.read_text().split("\n")
+        wait_until(lambda: "vpsmon.recovery.engine.run" in notes.read(), PATIENCE_SECONDS, "all is loaded")
+    done = notes.read()
     assert done.index("vpsmon.rest_of_pass") < done.index("look") < done.index("socket")
 
 

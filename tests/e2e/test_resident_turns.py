@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from tests.kit.command import QUIET_LIMITS, ConfigValue, Workdir, started_vpsmon
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP
-from tests.kit.resident import forked_watcher
+from tests.kit.resident import Notes, forked_watcher, report
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config import Config, load_config
 from vpsmon.resident import doorbells
@@ -80,8 +79,7 @@ def watcher_of_a_healthy_stack(engine_socket: Path, notes: Path, monkeypatch: py
     def note_and_report(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
         with notes.open("a") as file:
             file.write(str(int(with_stack)))
-        os.write(descriptor, marshal.dumps(("ok", ())))
-        os.close(descriptor)
+        report(descriptor, "ok")
         return EXIT_WELL
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", note_and_report)
@@ -119,29 +117,21 @@ def test_the_end_of_a_container_that_docker_tells_of_has_the_next_pass_ask(
 def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = tmp_path / "notes"
-    notes.touch()
-
-    def note(what: str) -> int:
-        with notes.open("a") as file:
-            file.write(what)
-        return 0
+    notes = Notes(tmp_path / "notes")
 
     def report_short_memory(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
-        rows = ("memory_available",) if is_regular else ()
-        note("regular " if is_regular else "rung ")
-        os.write(descriptor, marshal.dumps(("critical", rows)))
-        os.close(descriptor)
+        notes.add("regular" if is_regular else "rung")
+        report(descriptor, "critical", *(("memory_available",) if is_regular else ()))
         return 0
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_short_memory)
-    monkeypatch.setattr("vpsmon.resident.errands.recover_memory", lambda config: note("repair "))
-    monkeypatch.setattr("vpsmon.resident.errands.start_recovery", lambda path: note("others "))
+    monkeypatch.setattr("vpsmon.resident.errands.recover_memory", lambda config: notes.add("repair"))
+    monkeypatch.setattr("vpsmon.resident.errands.start_recovery", lambda path: notes.add("others"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
         wait_until(
-            lambda: {"others", "rung"} <= set(notes.read_text().split()),
+            lambda: {"others", "rung"} <= set(notes.read()),
             PATIENCE_SECONDS,
             "another pass, and the other rules",
         )
-    assert notes.read_text().split()[:2] == ["regular", "repair"]
+    assert notes.read()[:2] == ["regular", "repair"]

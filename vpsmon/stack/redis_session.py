@@ -92,7 +92,7 @@ class RedisSession:
         elif text.startswith(_LOGIN_REFUSALS):
             wants = "wants a password" if "required" in text.lower() else "refuses the password"
             meaning = f"{wants}; {server.remedy}"
-        elif code in ("DENIED", "-DENIED"):
+        elif code == "DENIED":
             meaning = "is in protected mode and takes no connections from here: set REDIS_URL"
         else:
             meaning = f"refuses: {said}"

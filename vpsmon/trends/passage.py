@@ -34,9 +34,9 @@ def find_dips(curve: Curve, lows: Sequence[Point], origin: float) -> Dips:
 
 def find_passage(curve: Curve, dips: Dips, now: float) -> float:
     """Return the hours left; `now` in hours of the curve, which falls there."""
-    expected, meeting, since = 0.0, 0, 0.0
+    level, expected, meeting, since = curve.at(now), 0.0, 0, 0.0
     for depth in dips.depths:
-        crossing = curve.find_hours_to_fall(curve.at(now) + depth, now)
+        crossing = curve.find_hours_to_fall(level + depth, now)
         more = (crossing - since) * meeting / dips.seen_hours
         if expected + more >= _EXPECTED:
             break

@@ -27,7 +27,7 @@ _MOST_LEFT = 0.65
 _BUMP_HOURS = 6
 # From four hours that were seen twice on: in less the beginning of a leak looks like a rhythm.
 _LEAST_HOURS = _DAY_HOURS + 4
-# Of how far the hours are from a line; a leak that changes its speed is as far from a line as from the day before.
+# Of how far the hours are from a curve; a leak that changes its speed is as far from it as from the day before.
 _MOST_UNLIKE = 0.5
 # Of the most that was free.
 _MOST_HIGH = 0.25
