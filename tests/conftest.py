@@ -14,7 +14,7 @@ from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import read_vmstat
 from tests.kit.telegram import FakeTelegram
-from vpsmon.storage.spare import MEMORY_FOLDER
+from vpsmon.state.shm_fallback import MEMORY_FOLDER
 
 _ROOMS = {"faults": "busy", "install": "busy", "kit_tests": "alone"}
 _FIGURES = pytest.StashKey[Counter[str]]()

@@ -28,12 +28,12 @@ def _run() -> None:
         serve(words[2])
         return
     if words == ["export"]:
-        from vpsmon.prometheus.export import run_export
-        from vpsmon.rest_of_pass import leave
+        from vpsmon.jobs.export import run_export
+        from vpsmon.passes.stack_stage import leave
 
         leave(run_export(None))
     if words[:2] == ["monitor", "--once"] and set(words[2:]) <= {"--json", "--no-alerts"}:
-        from vpsmon.foreground import run_once
+        from vpsmon.jobs.once import run_once
 
         try:
             sys.exit(run_once(None, "--json" in words, "--no-alerts" not in words, None))

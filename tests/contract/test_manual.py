@@ -20,9 +20,9 @@ from tests.kit.command import Workdir, run_command
 from tests.kit.host import FakeMachine
 from vpsmon.checks import load_checks
 from vpsmon.cli import main
+from vpsmon.config.settings import DEFAULTS, KINDS, allowed_range
 from vpsmon.prometheus.exposition import HELPS
-from vpsmon.recovery import load_rules, name_rule
-from vpsmon.settings import DEFAULTS, KINDS, allowed_range
+from vpsmon.recovery.rules import load_rules, name_rule
 from vpsmon.trends.history import TIERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -341,8 +341,8 @@ def test_the_check_of_the_manual_works_as_soon_as_its_file_is_there(copy: Path) 
 
 DETECT = """
 from tests.unit.test_recovery_rules import container, finding, look
-from vpsmon.recovery import container_full, list_rule_names
-from vpsmon.settings import DEFAULTS
+from vpsmon.recovery.rules import container_full, list_rule_names
+from vpsmon.config.settings import DEFAULTS
 full = finding("container_memory", "critical", "blog"), finding("container_memory", "critical", "postgres")
 seen = look(container("blog"), container("shop"), container("postgres"), findings=full)
 (incident,) = container_full.detect(seen, DEFAULTS, {})
@@ -354,7 +354,7 @@ print(list_rule_names())
 
 
 def test_the_rule_of_the_manual_is_found_and_decides(copy: Path) -> None:
-    (copy / "vpsmon/recovery/container_full.py").write_text(read_example("Add a recovery rule"))
+    (copy / "vpsmon/recovery/rules/container_full.py").write_text(read_example("Add a recovery rule"))
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
     assert "container_full" in run_python(copy, "-c", DETECT)
 

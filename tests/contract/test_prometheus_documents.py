@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from vpsmon.checks import load_checks
-from vpsmon.config import Config
+from vpsmon.config.settings import DEFAULTS, Config
 from vpsmon.prometheus.exposition import HELPS
 from vpsmon.prometheus.files import render_rules
-from vpsmon.settings import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MANUAL = (ROOT / "docs/prometheus.md").read_text(encoding="utf-8")

@@ -18,11 +18,12 @@ from tests.kit.command import ConfigValue, Workdir, started_vpsmon
 from tests.kit.host import FakeMachine
 from tests.kit.stack import silent_server
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import load_config
-from vpsmon.host import Host
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import deliver, run_rest_of_pass
-from vpsmon.storage.state import StateDirectory
+from vpsmon.config.load import load_config
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.stack_stage import deliver, run_rest_of_pass
+from vpsmon.passes.stages import run_kernel_stage
+from vpsmon.state.directory import StateDirectory
+from vpsmon.system.host import Host
 
 QUIET: dict[str, ConfigValue] = {"DISK_WARNING_PCT": 100, "DISK_CRITICAL_PCT": 100}
 # Above any machine's memory, so that the check fires; DISK_* at 0 fires on every disk.

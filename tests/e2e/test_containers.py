@@ -18,13 +18,14 @@ import pytest
 from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image, internal_network, run_container
 from tests.kit.kernel import wait_until
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack import containers, docker_client
-from vpsmon.stack.addresses import find_addresses
-from vpsmon.stack.cgroups import read_usage
-from vpsmon.stack.docker_api import ApiError, Engine
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.stack.docker import client as docker_client
+from vpsmon.stack.docker import containers
+from vpsmon.stack.docker.addresses import find_addresses
+from vpsmon.stack.docker.api import ApiError, Engine
+from vpsmon.stack.docker.cgroups import read_usage
+from vpsmon.system.host import Host
 
 SETTINGS = Settings()
 COMPOSE = {"com.docker.compose.project": "crm"}
@@ -286,8 +287,8 @@ def test_a_socket_that_nobody_listens_at_says_how_to_start_docker(
 def test_a_user_without_rights_is_told_of_the_docker_group(engine: DockerEngine) -> None:
     # The folder of the socket is open to root only; to the socket itself the user has to get.
     script = (
-        "import os; from vpsmon.host import Host; from vpsmon.settings import Settings\n"
-        "from vpsmon.findings import ReadError; from vpsmon.checks.stack import container_memory\n"
+        "import os; from vpsmon.system.host import Host; from vpsmon.config.settings import Settings\n"
+        "from vpsmon.core.findings import ReadError; from vpsmon.checks.stack import container_memory\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: container_memory.read(Host(), Settings(), None)\n"
         "except ReadError as error: print(error)\n"

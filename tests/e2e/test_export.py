@@ -14,7 +14,7 @@ import pytest
 from tests.kit.command import Workdir, vpsmon_path
 from tests.kit.prometheus import check
 from tests.kit.telegram import FakeTelegram
-from vpsmon.prometheus.metrics import parse_samples
+from vpsmon.core.prometheus_text import parse_samples
 
 NOWHERE = {"DOCKER_HOST": "unix:///nowhere.sock"}
 

@@ -11,14 +11,15 @@ from tests.kit.docker import DockerEngine, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
 from vpsmon.checks.stack import container_memory
-from vpsmon.config import load_config
-from vpsmon.findings import Finding
-from vpsmon.host import Host
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import run_rest_of_pass
-from vpsmon.settings import DEFAULTS
-from vpsmon.storage.state import StateDirectory
-from vpsmon.trends.recorder import measure_containers
+from vpsmon.config.load import load_config
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.record_history import measure_containers
+from vpsmon.passes.stack_stage import run_rest_of_pass
+from vpsmon.passes.stages import run_kernel_stage
+from vpsmon.state.directory import StateDirectory
+from vpsmon.system.host import Host
 
 
 def test_a_first_pass_knows_no_trend_and_says_so(workdir: Workdir) -> None:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-import vpsmon.stack.n8n
+import vpsmon.stack.n8n.server
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.local_server import Answer, never, web_page
 from tests.kit.n8n import KEY, FakeN8n
 from tests.kit.stack import PostgresServer, RedisServer, free_port, postgres_server, redis_server, silent_server
 from vpsmon.checks.stack import n8n as check
-from vpsmon.findings import Finding, NotApplicable, Previous
-from vpsmon.host import Host
-from vpsmon.settings import DEFAULTS, Settings
-from vpsmon.stack.n8n import describe_n8n, find_n8n
+from vpsmon.config.settings import DEFAULTS, Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous
+from vpsmon.stack.n8n.server import describe_n8n, find_n8n
 from vpsmon.stack.web import Site
+from vpsmon.system.host import Host
 
 NO_DOCKER = "unix:///nonexistent/docker.sock"
 # A pass gives a check 5 s.
@@ -50,7 +50,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(autouse=True)
 def nothing_else(monkeypatch: pytest.MonkeyPatch, redis: RedisServer, postgres: PostgresServer) -> None:
     monkeypatch.setenv("DOCKER_HOST", NO_DOCKER)
-    monkeypatch.setattr(vpsmon.stack.n8n, "LOOPBACK", Site((f"http://127.0.0.1:{free_port()}",), "a free port"))
+    monkeypatch.setattr(vpsmon.stack.n8n.server, "LOOPBACK", Site((f"http://127.0.0.1:{free_port()}",), "a free port"))
     redis.cli("FLUSHALL")
     postgres.psql("drop table if exists execution_entity; drop schema if exists other cascade", "n8n")
 
@@ -339,8 +339,8 @@ def test_without_an_n8n_the_reason_says_how_to_name_one() -> None:
 def test_an_n8n_on_the_machine_itself_is_known_by_its_answer(
     n8n: FakeN8n, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vpsmon.stack.n8n, "LOOPBACK", Site((n8n.url,), "port 5678 of this machine"))
-    monkeypatch.setattr(check, "LOOPBACK", vpsmon.stack.n8n.LOOPBACK)
+    monkeypatch.setattr(vpsmon.stack.n8n.server, "LOOPBACK", Site((n8n.url,), "port 5678 of this machine"))
+    monkeypatch.setattr(check, "LOOPBACK", vpsmon.stack.n8n.server.LOOPBACK)
     watch = Watch(settings._replace(N8N_URL=""))
     assert "n8n is healthy" in watch.executions().message
     n8n.stop()

@@ -28,12 +28,12 @@ from tests.kit.stack import (
     silent_server,
 )
 from vpsmon.checks.stack import postgres
-from vpsmon.findings import Finding, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.leads import LeadCount, read_lead_count
-from vpsmon.stack.postgres import find_server, read_rows
-from vpsmon.stack.postgres_session import QueryError
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack.postgres.leads import LeadCount, read_lead_count
+from vpsmon.stack.postgres.server import find_server, read_rows
+from vpsmon.stack.postgres.session import QueryError
+from vpsmon.system.host import Host
 
 SECRET = "s3cr%t pa'ss\\word"
 NO_DOCKER = "unix:///nonexistent/docker.sock"
@@ -277,9 +277,9 @@ def test_without_docker_a_server_on_this_host_is_found_by_its_socket() -> None:
             "import sys\n"
             "from tests.kit.stack import find_rows\n"
             "from vpsmon.checks.stack import postgres\n"
-            "from vpsmon.host import Host\n"
-            "from vpsmon.stack.postgres import find_server\n"
-            "from vpsmon.settings import Settings\n"
+            "from vpsmon.system.host import Host\n"
+            "from vpsmon.stack.postgres.server import find_server\n"
+            "from vpsmon.config.settings import Settings\n"
             "for row in find_rows(postgres, Settings()).values():\n"
             "    print(row.check, row.status, row.value, row.reason)\n"
             "print(find_server(Host(), Settings()).describe())\n"
@@ -417,7 +417,7 @@ def test_leads_are_counted_once_in_all_tables_named_so_and_hostile_names_are_onl
 
 
 def test_a_table_too_large_to_count_is_estimated(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.stack.leads._EXACT_BYTES", 100_000)
+    monkeypatch.setattr("vpsmon.stack.postgres.leads._EXACT_BYTES", 100_000)
     server.psql("create database estimate")
     settings = Settings(POSTGRES_DSN=server.dsn(database="estimate"))
     try:

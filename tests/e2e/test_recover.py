@@ -18,9 +18,9 @@ from tests.kit.docker import DockerEngine
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import WELL_AFTER_RESTART, sick_container
 from tests.kit.waha import KEY, FakeWaha
-from vpsmon.recovery.engine.start import start_recovery
 from vpsmon.recovery.engine.store import hold_recovery_lock
-from vpsmon.storage.state import StateDirectory
+from vpsmon.recovery.start import start_recovery
+from vpsmon.state.directory import StateDirectory
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 

@@ -74,7 +74,7 @@ sys.path.insert(0, {root!r})
 import docker
 from tests.kit.host import FakeMachine
 from tests.kit.recovery import Bench, Thrash
-import vpsmon.recovery.engine.step, vpsmon.recovery.swap_thrashing as rule
+import vpsmon.recovery.engine.step, vpsmon.recovery.rules.swap_thrashing as rule
 rule.CONFIRM_AFTER_SECONDS, rule._VERIFY_SECONDS, vpsmon.recovery.engine.step.POLL_SECONDS = 0.1, 0.3, 0.1
 class Engine:
     client = docker.from_env()

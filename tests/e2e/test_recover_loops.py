@@ -11,7 +11,7 @@ from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import swap_file, wait_until
 from tests.kit.recovery import QUICK, SLEEP, Bench, done, status
 from tests.kit.telegram import FakeTelegram
-from vpsmon.recovery.engine.run import Result
+from vpsmon.recovery.run import Result
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 MEGABYTE = 1 << 20
@@ -29,7 +29,7 @@ def read_limits(container: Any) -> tuple[int, int]:
 def test_killed_at_its_own_limit_it_gets_a_quarter_more_and_the_old_limit_back_later(
     engine: DockerEngine, tmp_path: Path, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch, swap_mb: int
 ) -> None:
-    monkeypatch.setattr("vpsmon.recovery.restart_loop._STAYS_UP_SECONDS", 3.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.restart_loop._STAYS_UP_SECONDS", 3.0)
     bench = Bench(tmp_path, telegram=telegram, RESTART_LOOP_COUNT=2)
     # One MB more than fits into memory and swap, and fits when there are 4 MB more; tmpfs counts as memory.
     script = f"dd if=/dev/zero of=/dev/shm/x bs=1M count={17 + swap_mb} && sleep 600"
@@ -71,7 +71,7 @@ def test_killed_at_its_own_limit_it_gets_a_quarter_more_and_the_old_limit_back_l
 def test_another_loop_is_restarted_twice_then_stopped_only_where_it_is_not_essential(
     engine: DockerEngine, tmp_path: Path, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("vpsmon.recovery.restart_loop._VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.restart_loop._VERIFY_SECONDS", 1.0)
     bench = Bench(tmp_path, telegram=telegram, RESTART_LOOP_COUNT=2, RESTART_LOOP_WINDOW_SEC=100_000)
     script = "for n in 1 2 3 4 5 6; do echo line$n; done; echo cannot open config; exit 3"
     with run_container(engine, name, ["sh", "-c", script], restart_policy={"Name": "always"}, **QUICK) as container:

@@ -17,9 +17,9 @@ from tests.kit.n8n import FakeN8n
 from tests.kit.recovery import QUICK, SLEEP, Bench, done, list_actions
 from tests.kit.stack import RedisServer, redis_server
 from tests.kit.telegram import FakeTelegram
-from vpsmon.effectors import RealEffectors
-from vpsmon.recovery.engine.model import Action
-from vpsmon.recovery.engine.run import Result
+from vpsmon.recovery.actions import RealEffectors
+from vpsmon.recovery.model import Action
+from vpsmon.recovery.run import Result
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 

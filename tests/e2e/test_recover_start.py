@@ -72,7 +72,7 @@ def test_what_cannot_be_started_is_tried_three_times_and_said(
     telegram: FakeTelegram,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vpsmon.recovery.start_failed._VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.start_failed._VERIFY_SECONDS", 1.0)
     bench = Bench(tmp_path, telegram=telegram)
     with container_without_its_port(engine, "web", "unless-stopped") as (web, _):
         verdicts = []

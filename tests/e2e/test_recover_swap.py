@@ -31,7 +31,8 @@ from tests.kit.recovery import (
     thrashing_bench,
 )
 from tests.kit.telegram import FakeTelegram
-from vpsmon.recovery.engine.status import list_emergencies, list_stopped_ids
+from vpsmon.recovery.changes import list_emergencies
+from vpsmon.state.recovery_file import list_stopped_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("docker_host")
@@ -39,8 +40,8 @@ pytestmark = pytest.mark.usefixtures("docker_host")
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing._VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing._VERIFY_SECONDS", 1.0)
     monkeypatch.setattr("vpsmon.recovery.engine.step.POLL_SECONDS", 0.3)
 
 
@@ -192,13 +193,13 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.kit.recovery import Bench
 from tests.kit.host import FakeMachine
-import vpsmon.effectors, vpsmon.recovery.swap_thrashing as rule
+import vpsmon.recovery.actions, vpsmon.recovery.rules.swap_thrashing as rule
 rule.CONFIRM_AFTER_SECONDS = 0.2
-stop = vpsmon.effectors.RealEffectors._stop_container
+stop = vpsmon.recovery.actions.RealEffectors._stop_container
 def stop_and_die(self, action):
     stop(self, action)
     os.kill(os.getpid(), signal.SIGKILL)
-vpsmon.effectors.RealEffectors._stop_container = stop_and_die
+vpsmon.recovery.actions.RealEffectors._stop_container = stop_and_die
 pages = [1000]
 machine = FakeMachine(Path({proc!r}))
 bench = Bench(Path({folder!r}), str(machine.root))
@@ -260,23 +261,23 @@ def test_a_container_that_vanished_or_was_made_anew_is_forgotten(
 def test_a_docker_that_hangs_while_stopping_is_told_and_the_stop_is_undone_later(
     tmp_path: Path, machine: FakeMachine, quick_looks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr("vpsmon.effectors.containers._DEFAULT_GRACE_SECONDS", 1)
+    monkeypatch.setattr("vpsmon.recovery.actions.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.actions.containers._DEFAULT_GRACE_SECONDS", 1)
     with docker_engine() as hung:
         import_busybox_image(hung)
         monkeypatch.setenv("DOCKER_HOST", hung.url)
         bench, thrash = thrashing_bench(hung, tmp_path, machine, {"leaky"})
         dockerd = int((hung.folder / "dockerd.pid").read_text())
-        import vpsmon.effectors
+        import vpsmon.recovery.actions
 
-        stop = vpsmon.effectors.RealEffectors._stop_container
+        stop = vpsmon.recovery.actions.RealEffectors._stop_container
 
         def hang_then_stop(self: Any, action: Any) -> None:
             bench.on_look = lambda: None
             os.kill(dockerd, signal.SIGSTOP)
             stop(self, action)
 
-        monkeypatch.setattr(vpsmon.effectors.RealEffectors, "_stop_container", hang_then_stop)
+        monkeypatch.setattr(vpsmon.recovery.actions.RealEffectors, "_stop_container", hang_then_stop)
         with run_container(hung, "leaky", SLEEP, **QUICK) as leaky:
             bench.run("swap", is_dry=True)
             bench.run("swap", is_dry=True)

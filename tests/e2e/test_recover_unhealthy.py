@@ -21,8 +21,8 @@ from tests.kit.recovery import (
     sick_container,
 )
 from tests.kit.telegram import FakeTelegram
-from vpsmon.effectors import RealEffectors
-from vpsmon.recovery.engine.model import Action
+from vpsmon.recovery.actions import RealEffectors
+from vpsmon.recovery.model import Action
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 
@@ -51,7 +51,7 @@ def test_an_unhealthy_container_is_restarted_once_verified_and_told(
 def test_one_that_stays_unhealthy_is_restarted_three_times_with_growing_pauses_then_a_person_is_asked(
     engine: DockerEngine, tmp_path: Path, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpsmon.recovery.container_unhealthy._VERIFY_SECONDS", 4.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.container_unhealthy._VERIFY_SECONDS", 4.0)
     bench = Bench(tmp_path, telegram=telegram, UNHEALTHY_AFTER_SEC=1)
     verdicts = []
     with sick_container(engine, "n8n"):
@@ -101,7 +101,7 @@ def test_what_is_starting_or_needs_a_database_that_is_down_is_left_alone(engine:
 def test_the_database_comes_first_and_what_needs_it_gets_time_to_recover(
     engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpsmon.recovery.container_unhealthy._VERIFY_SECONDS", 10.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.container_unhealthy._VERIFY_SECONDS", 10.0)
     bench = Bench(tmp_path, UNHEALTHY_AFTER_SEC=1)
     with sick_container(engine, "n8n"), sick_container(engine, "postgres", WELL_AFTER_RESTART):
         bench.run("unhealthy")

@@ -46,8 +46,8 @@ def waha_bench(
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.recovery.waha_stuck._SESSION_SECONDS", 2.0)
-    monkeypatch.setattr("vpsmon.recovery.waha_stuck._CONTAINER_SECONDS", 8.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.waha_stuck._SESSION_SECONDS", 2.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.waha_stuck._CONTAINER_SECONDS", 8.0)
     monkeypatch.setattr("vpsmon.recovery.engine.step.POLL_SECONDS", 0.3)
 
 

@@ -26,11 +26,11 @@ from tests.kit.stack import (
     silent_server,
 )
 from vpsmon.checks.stack import redis
-from vpsmon.findings import Finding, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.redis_protocol import TcpTarget
-from vpsmon.stack.redis_server import find_server, read_redis
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack.redis.protocol import TcpTarget
+from vpsmon.stack.redis.server import find_server, read_redis
+from vpsmon.system.host import Host
 
 SECRET = "s3cr%t pa'ss"
 NO_DOCKER = "unix:///nonexistent/docker.sock"
@@ -267,8 +267,8 @@ def test_without_docker_a_server_on_this_host_is_found_on_loopback() -> None:
     script = (
         "from tests.kit.stack import find_rows\n"
         "from vpsmon.checks.stack import redis\n"
-        "from vpsmon.findings import Previous\n"
-        "from vpsmon.settings import Settings\n"
+        "from vpsmon.core.findings import Previous\n"
+        "from vpsmon.config.settings import Settings\n"
         "print(find_rows(redis, Settings(), None)['redis_memory'])\n"
         "print(find_rows(redis, Settings(), Previous({'run_id': 'x'}, 60.0))['redis_memory'])\n"
     )

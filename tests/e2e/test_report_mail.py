@@ -93,8 +93,8 @@ def test_a_login_without_tls_on_this_machine(lived: Workdir) -> None:
 
 
 def test_a_password_never_goes_in_the_clear_to_another_machine() -> None:
-    from vpsmon.smtp import MailServer as Target
-    from vpsmon.smtp import Rejected, hand_over
+    from vpsmon.net.smtp import MailServer as Target
+    from vpsmon.net.smtp import Rejected, hand_over
 
     class Elsewhere(Target):
         is_here = False
@@ -107,8 +107,8 @@ def test_a_password_never_goes_in_the_clear_to_another_machine() -> None:
 
 
 def test_a_certificate_that_nobody_has_signed_is_refused_elsewhere(certificate: Path) -> None:
-    from vpsmon.smtp import MailServer as Target
-    from vpsmon.smtp import Rejected, hand_over
+    from vpsmon.net.smtp import MailServer as Target
+    from vpsmon.net.smtp import Rejected, hand_over
 
     class Elsewhere(Target):
         is_here = False
@@ -277,8 +277,8 @@ def test_status_tells_of_a_report_that_waits(lived: Workdir) -> None:
 
 
 def test_a_silent_server_costs_one_time_limit() -> None:
-    from vpsmon import smtp
-    from vpsmon.findings import ReadError
+    from vpsmon.core.findings import ReadError
+    from vpsmon.net import smtp
 
     with silent_server() as port, pytest.MonkeyPatch.context() as patch, pytest.raises(ReadError, match="in time"):
         patch.setattr(smtp, "_TIMEOUT_SECONDS", 0.3)

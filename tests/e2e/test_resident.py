@@ -23,7 +23,7 @@ from tests.kit.kernel import kill_by_out_of_memory, memory_pressure, wait_until
 from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.resident import forked_watcher
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
+from vpsmon.config.settings import Config
 
 SHORT: dict[str, ConfigValue] = {
     "DISK_WARNING_PCT": 100,

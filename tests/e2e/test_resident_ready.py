@@ -11,9 +11,9 @@ import pytest
 
 from tests.kit.kernel import wait_until
 from tests.kit.resident import Notes, forked_watcher, report
-from vpsmon.resident import readiness
-from vpsmon.resident.pass_process import run_pass
-from vpsmon.settings import DEFAULTS, Config
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.resident import preload as readiness
+from vpsmon.resident.pass_child import run_pass
 
 PATIENCE_SECONDS = 60.0
 
@@ -47,14 +47,14 @@ def test_what_a_pass_needs_is_loaded_before_it_and_the_rest_after_it(
         report(descriptor, "ok")
         return 0
 
-    monkeypatch.setattr("vpsmon.resident.watcher.PressureBell", OneRing)
+    monkeypatch.setattr("vpsmon.resident.watcher.PressureWakeup", OneRing)
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", note_and_report)
     monkeypatch.setattr(readiness, "import_module", load_slowly)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
-        wait_until(lambda: "vpsmon.recovery.engine.run" in notes.read(), PATIENCE_SECONDS, "all is loaded")
+        wait_until(lambda: "vpsmon.recovery.run" in notes.read(), PATIENCE_SECONDS, "all is loaded")
     done = notes.read()
-    assert done.index("vpsmon.rest_of_pass") < done.index("look") < done.index("socket")
+    assert done.index("vpsmon.passes.stack_stage") < done.index("look") < done.index("socket")
 
 
 @pytest.mark.parametrize("is_regular", [True, False])

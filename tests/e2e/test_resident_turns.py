@@ -17,9 +17,10 @@ from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP
 from tests.kit.resident import Notes, forked_watcher, report
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config, load_config
-from vpsmon.resident import doorbells
-from vpsmon.resident.pass_process import EXIT_WELL, run_pass
+from vpsmon.config.load import load_config
+from vpsmon.config.settings import Config
+from vpsmon.resident import wakeups as doorbells
+from vpsmon.resident.pass_child import EXIT_WELL, run_pass
 
 PATIENCE_SECONDS = 60.0
 
@@ -125,8 +126,8 @@ def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
         return 0
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_short_memory)
-    monkeypatch.setattr("vpsmon.resident.errands.recover_memory", lambda config: notes.add("repair"))
-    monkeypatch.setattr("vpsmon.resident.errands.start_recovery", lambda path: notes.add("others"))
+    monkeypatch.setattr("vpsmon.resident.child_tasks.recover_memory", lambda config: notes.add("repair"))
+    monkeypatch.setattr("vpsmon.resident.child_tasks.start_recovery", lambda path: notes.add("others"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     with forked_watcher(tmp_path, 3600):
         wait_until(

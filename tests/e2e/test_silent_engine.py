@@ -17,17 +17,16 @@ from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
 from tests.kit.recovery import QUICK, SLEEP, Thrash, done, status, thrashing_bench
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
-from vpsmon.effectors import RealEffectors
-from vpsmon.effectors.outcome import Gone, Refused
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
-from vpsmon.recovery.engine.model import Action
-from vpsmon.resident.errands import note_containers, recover_memory
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.container_process import end_first_process
-from vpsmon.stack.containers import Container, read_containers
-from vpsmon.stack.known_containers import from_memory, to_memory, update
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.core.findings import ReadError
+from vpsmon.recovery.actions import RealEffectors
+from vpsmon.recovery.actions.outcome import Gone, Refused
+from vpsmon.recovery.model import Action
+from vpsmon.resident.child_tasks import note_containers, recover_memory
+from vpsmon.stack.docker.containers import Container, read_containers
+from vpsmon.stack.docker.remembered import from_memory, to_memory, update
+from vpsmon.stack.docker.stop_by_signal import end_first_process
+from vpsmon.system.host import Host
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 # Says in its exit status by which signal it was told to end.
@@ -37,10 +36,10 @@ DEAF = ["sh", "-c", "trap '' TERM INT; while true; do sleep 0.05; done"]
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.effectors.containers._SOON_SECONDS", 0.5)
-    monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr("vpsmon.recovery.swap_thrashing._VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.actions.containers._SOON_SECONDS", 0.5)
+    monkeypatch.setattr("vpsmon.recovery.actions.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing._VERIFY_SECONDS", 1.0)
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def thrash_while_running(monkeypatch: pytest.MonkeyPatch, thrash: Thrash, pid: i
         thrash.write(Path(f"/proc/{pid}").exists())
         return Host(str(thrash.machine.root), patience=patience)
 
-    monkeypatch.setattr("vpsmon.host.Host", make_host)
+    monkeypatch.setattr("vpsmon.system.host.Host", make_host)
 
 
 def exit_code(container: Any) -> int:
@@ -116,7 +115,7 @@ def test_thrashing_ends_what_can_be_spared_although_the_engine_is_silent(
         assert "Stopped the container leaky: it helped; by signals, since Docker did not answer" in bench.last_message()
         assert exit_code(leaky) == 128 + signal.SIGKILL
         assert status(n8n) == "running"
-        monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 20.0)
+        monkeypatch.setattr("vpsmon.recovery.actions.containers._DOCKER_TIMEOUT_SECONDS", 20.0)
         bench.known = ()
         bench.on_look = thrash.update
         bench.run("swap")
@@ -146,7 +145,7 @@ def test_it_is_ended_by_its_own_signal_and_killed_only_where_it_does_not_end(
 
 
 def test_a_policy_does_not_start_it_again(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.effectors.containers._DOCKER_TIMEOUT_SECONDS", 20.0)
+    monkeypatch.setattr("vpsmon.recovery.actions.containers._DOCKER_TIMEOUT_SECONDS", 20.0)
     with run_container(engine, "leaky", SLEEP, restart_policy={"Name": "always"}, **QUICK) as leaky:
         known = find("leaky")
 
@@ -157,7 +156,7 @@ def test_a_policy_does_not_start_it_again(engine: DockerEngine, monkeypatch: pyt
                 lambda: status(leaky) == "running" and find("leaky").pid != known.pid, 10, "it was started again"
             )
 
-        monkeypatch.setattr("vpsmon.effectors.containers.end_first_process", wake)
+        monkeypatch.setattr("vpsmon.recovery.actions.containers.end_first_process", wake)
         with silenced(engine):
             stop(known)
         assert status(leaky) == "exited"
@@ -241,7 +240,7 @@ def test_who_may_not_end_it_says_so_and_leaves_it_to_the_engine(
             signal_engine(engine, signal.SIGCONT)
             raise ReadError(text)
 
-        monkeypatch.setattr("vpsmon.effectors.containers.end_first_process", refuse)
+        monkeypatch.setattr("vpsmon.recovery.actions.containers.end_first_process", refuse)
         with silenced(engine):
             assert stop(known) == ""
         assert "leaky cannot be ended without it: its process" in capsys.readouterr().err
@@ -260,7 +259,7 @@ def test_an_engine_that_did_late_what_it_was_asked_for_is_no_refusal(
             leaky.stop()
             end_first_process(*arguments)
 
-        monkeypatch.setattr("vpsmon.effectors.containers.end_first_process", find_it_ended)
+        monkeypatch.setattr("vpsmon.recovery.actions.containers.end_first_process", find_it_ended)
         with silenced(engine):
             assert stop(known) == "by signals, since Docker did not answer"
 

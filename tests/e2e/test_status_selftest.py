@@ -13,9 +13,9 @@ from tests.kit.command import ConfigValue, Workdir, run_command, vpsmon_path
 from tests.kit.compose import POSTGRES_PASSWORD, REDIS_PASSWORD, WAHA_KEY, compose_stack
 from tests.kit.docker import DockerEngine
 from tests.kit.telegram import FakeTelegram
-from vpsmon.findings import Finding
-from vpsmon.host import Host
-from vpsmon.storage.memories import Memories
+from vpsmon.core.findings import Finding
+from vpsmon.passes.check_memory import Memories
+from vpsmon.system.host import Host
 
 NO_DOCKER = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 

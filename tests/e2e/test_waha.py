@@ -17,11 +17,11 @@ from tests.kit.local_server import Answer, half_a_json, never, reply, server_err
 from tests.kit.stack import free_port
 from tests.kit.waha import KEY, OLD, FakeWaha
 from vpsmon.checks.stack import waha as check
-from vpsmon.findings import Finding, NotApplicable, Previous
-from vpsmon.host import Host
-from vpsmon.settings import DEFAULTS, Settings
+from vpsmon.config.settings import DEFAULTS, Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous
 from vpsmon.stack.waha import describe_waha, find_waha
 from vpsmon.stack.web import Site
+from vpsmon.system.host import Host
 
 NO_DOCKER = "unix:///nonexistent/docker.sock"
 # A pass gives a check 5 s.

@@ -81,7 +81,7 @@ def test_a_lock_file_that_was_left_behind_locks_nothing(bench: Installation) -> 
 
 FREEZE = """
 import os, signal, sys
-from vpsmon.storage.spare import SparedState
+from vpsmon.state.shm_fallback import SparedState
 state = SparedState(sys.argv[1])
 with state.lock():
     os.kill(os.getpid(), signal.SIGSTOP)

@@ -20,11 +20,11 @@ from tests.kit.telegram_html import strip_markup
 from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.line import LONGEST_MESSAGE, join_lines
 from vpsmon.alerts.message import render_alert
-from vpsmon.findings import Finding, MetricSample
-from vpsmon.output import format_table
-from vpsmon.prometheus.metrics import format_metrics
-from vpsmon.stack.n8n import _quote
-from vpsmon.text import clean
+from vpsmon.core.findings import Finding, MetricSample
+from vpsmon.core.prometheus_text import format_metrics
+from vpsmon.core.text import clean
+from vpsmon.jobs.tables import format_table
+from vpsmon.stack.n8n.server import _quote
 
 # Everything that an escape of a terminal or a line of a log begins with.
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

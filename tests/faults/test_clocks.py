@@ -11,10 +11,10 @@ from tests.faults.installation import ONCE, Installation
 from tests.kit.command import Workdir
 from tests.kit.host import FakeMachine
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
-from vpsmon.passes import PassContext, StageResult, run_kernel_stage
-from vpsmon.settings import DEFAULTS
-from vpsmon.storage.spare import SparedState
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.passes.context import PassContext, StageResult
+from vpsmon.passes.stages import run_kernel_stage
+from vpsmon.state.shm_fallback import SparedState
 
 # libfaketime changes what a real process, with everything that it loads, believes; the kernel's own clock stays.
 FAKETIME = str(next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")))

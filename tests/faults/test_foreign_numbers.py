@@ -25,9 +25,9 @@ from tests.kit.n8n import FakeN8n
 from tests.kit.telegram import Answer as TelegramAnswer
 from tests.kit.telegram import FakeTelegram
 from tests.kit.waha import FakeWaha
-from vpsmon.host import Host
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.n8n_api import list_active_workflows
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.stack.n8n.api import list_active_workflows
+from vpsmon.system.host import Host
 
 IMPOSSIBLE = [str(2**64), "9" * 400, "9" * 5000, "1e999", "-1e999", "1e300", "NaN", "Infinity", "[" * 100_000]
 # The library makes a number of the first five, a table or a list of others, and leaves the rest as it is.

@@ -17,8 +17,8 @@ import pytest
 from tests.kit.command import ConfigValue, Workdir, started_vpsmon
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
-from vpsmon.storage.spare import MEMORY_FOLDER, SparedState
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.shm_fallback import MEMORY_FOLDER, SparedState
 
 PATIENCE_SECONDS = 120.0
 

@@ -18,13 +18,13 @@ from tests.kit.host import FakeMachine
 from tests.kit.relay import Relay, make_certificate
 from tests.kit.stack import free_port, silent_server
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.rest_of_pass import deliver
-from vpsmon.settings import DEFAULTS
-from vpsmon.storage.spare import SparedState
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.core.findings import ReadError
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.stack_stage import deliver
+from vpsmon.passes.stages import run_kernel_stage
+from vpsmon.state.shm_fallback import SparedState
+from vpsmon.system.host import Host
 
 # A request has 10 s; nothing asserts how long a pass takes, but that it comes back at all.
 PATIENCE_SECONDS = 100.0

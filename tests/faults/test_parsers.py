@@ -17,29 +17,35 @@ from hypothesis import strategies as st
 from tests.faults.conftest import Effort
 from tests.faults.hostile import TEXTS, binary_near, change_each_part, json_like, lines_near, mutate, objects
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
-from vpsmon import consumers, kernel_log, proc
 from vpsmon.alerts import incidents, line, message, outbox, telegram
+from vpsmon.alerts.totals import Totals
 from vpsmon.commands.status import _describe_state, _has_fresh_pass
-from vpsmon.config import Config, ConfigError, load_config
-from vpsmon.findings import ReadError
-from vpsmon.host import Host, HttpReply
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.prometheus import metrics
-from vpsmon.prometheus.export import export
-from vpsmon.recovery.engine import status
-from vpsmon.recovery.engine.book import Book
+from vpsmon.config.load import ConfigError, load_config
+from vpsmon.config.settings import DEFAULTS, KINDS, Config
+from vpsmon.core import prometheus_text as metrics
+from vpsmon.core.findings import ReadError
+from vpsmon.jobs.export import export
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.stages import run_kernel_stage
+from vpsmon.recovery import changes as status
+from vpsmon.recovery.engine.memory import Book
 from vpsmon.report.compose import compose
 from vpsmon.report.facts import Unread
 from vpsmon.report.gather import gather
 from vpsmon.report.telegram import format_telegram
 from vpsmon.report.text import format_text
-from vpsmon.settings import DEFAULTS, KINDS
-from vpsmon.stack import cgroups, containers, deaths, n8n_api, waha, web
-from vpsmon.stack.addresses import find_addresses
-from vpsmon.storage.content import WRONG_FORM
-from vpsmon.storage.memories import FILE as MEMORIES_FILE
-from vpsmon.storage.spare import SparedState
-from vpsmon.storage.totals import Totals
+from vpsmon.stack import waha, web
+from vpsmon.stack.docker import cgroups, containers
+from vpsmon.stack.docker import exit_causes as deaths
+from vpsmon.stack.docker.addresses import find_addresses
+from vpsmon.stack.n8n import api as n8n_api
+from vpsmon.state.content import WRONG_FORM
+from vpsmon.state.shm_fallback import SparedState
+from vpsmon.system import kernel_log, proc
+from vpsmon.system import largest_processes as consumers
+from vpsmon.system.host import Host
 from vpsmon.trends import samples
 
 NOW = 1_800_000_000.0

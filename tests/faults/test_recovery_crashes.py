@@ -16,11 +16,12 @@ from tests.kit.command import Workdir
 from tests.kit.engine import FakeEngine, PretendContainer
 from tests.kit.strace import record_calls, run_killed
 from tests.kit.telegram import FakeTelegram
-from vpsmon.host import Host
-from vpsmon.proc import read_boot_id
-from vpsmon.recovery.engine.book import Book
-from vpsmon.recovery.engine.model import Incident
-from vpsmon.storage.state import RECOVERY_FILE, StateDirectory
+from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.model import Incident
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.recovery_file import RECOVERY_FILE
+from vpsmon.system.host import Host
+from vpsmon.system.proc import read_boot_id
 
 IDENTITY = "c0ffee" * 10 + "abcd"
 LOOP = ["recover", "loops"]

@@ -17,7 +17,7 @@ from tests.faults.installation import ONCE, Installation
 from tests.kit.command import Workdir, clean_environment, vpsmon_path
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.telegram import FakeTelegram
-from vpsmon.host import Host
+from vpsmon.system.host import Host
 
 NOBODY = 65534
 DOCKER_GROUP = 64321

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from vpsmon.host import Host
+from vpsmon.system.host import Host
 
 MEMINFO = """\
 MemTotal:        1000000 kB

@@ -11,16 +11,15 @@ from typing import Any
 
 from docker.models.containers import Container
 
-import vpsmon.stack.containers
+import vpsmon.stack.docker.containers
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
-from vpsmon.config import Config
-from vpsmon.host import Host
-from vpsmon.recovery import load_rules
-from vpsmon.recovery.engine.run import Result, recover, send_alerts
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.recovery.rules import load_rules
+from vpsmon.recovery.run import Result, recover, send_alerts
+from vpsmon.system.host import Host
 
 SLEEP = ["sleep", "600"]
 QUICK: dict[str, Any] = {"stop_signal": "SIGKILL"}
@@ -48,7 +47,7 @@ class Bench:
         self.offset = 0.0
         self.wall_jump = 0.0
         self.looks = 0
-        self.known: Sequence[vpsmon.stack.containers.Container] = ()
+        self.known: Sequence[vpsmon.stack.docker.containers.Container] = ()
         self.on_look: Callable[[], None] = lambda: None
 
     def make_host(self) -> Host:

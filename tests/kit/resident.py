@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vpsmon.resident.handover import Orders, pack_orders
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.resident.reexec import Orders, pack_orders
 from vpsmon.resident.watcher import Watcher
-from vpsmon.settings import DEFAULTS, Config
 
 
 class Notes:

@@ -11,23 +11,23 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from vpsmon.attempts import Attempt
-from vpsmon.checks._shortage import Shortage
 from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
-from vpsmon.effectors.outcome import Done, Gone, Refused
-from vpsmon.findings import ReadError
-from vpsmon.recovery import load_rules
-from vpsmon.recovery.engine.model import Action
-from vpsmon.recovery.engine.run import run_rules
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.cgroups import Usage
-from vpsmon.stack.containers import Container, parse_container
-from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT
-from vpsmon.stack.n8n import Queue
-from vpsmon.stack.n8n_api import Workflow
-from vpsmon.stack.protection import is_essential
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import ReadError
+from vpsmon.passes.run_check import Attempt
+from vpsmon.recovery.actions.outcome import Done, Gone, Refused
+from vpsmon.recovery.model import Action
+from vpsmon.recovery.rules import load_rules
+from vpsmon.recovery.run import run_rules
+from vpsmon.stack.docker.cgroups import Usage
+from vpsmon.stack.docker.containers import Container, parse_container
+from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT
+from vpsmon.stack.docker.protection import is_essential
+from vpsmon.stack.n8n.api import Workflow
+from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
+from vpsmon.system.memory_shortage import Shortage
 
 MEGABYTE = 1024 * 1024
 SETTINGS = DEFAULTS._replace(N8N_QUEUE_MAX=100)

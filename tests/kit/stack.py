@@ -21,9 +21,9 @@ from typing import Any
 
 from tests.kit.docker import BUSYBOX, DockerEngine
 from tests.kit.kernel import wait_until
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.system.host import Host
 
 STACK_IMAGE = "vpsmon-test/stack:latest"
 POSTGRES_USER_ID = 999  # inside the image, as in the official one

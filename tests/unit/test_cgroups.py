@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.host import Host
-from vpsmon.stack.cgroups import Usage, cut_after_id, parse_groups, parse_mounts, read_usage
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.stack.docker.cgroups import Usage, cut_after_id, parse_groups, parse_mounts, read_usage
+from vpsmon.system.host import Host
 
 SAMPLES = Path(__file__).parent / "samples"
 ID = "c23b2bf022eda67ba2d67e0f2ba517d73f9350de9086b2740d2de95a56835c80"

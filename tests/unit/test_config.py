@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vpsmon.config import Config, ConfigError, load_config
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.load import ConfigError, load_config
+from vpsmon.config.settings import DEFAULTS, Config
 
 
 def load(tmp_path: Path, text: str | bytes, environment: dict[str, str] | None = None) -> Config:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.stack.addresses import Address, find_addresses
-from vpsmon.stack.containers import (
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.stack.docker.addresses import Address, find_addresses
+from vpsmon.stack.docker.client import Endpoint, connect, find_endpoint
+from vpsmon.stack.docker.containers import (
     Container,
     find_container,
     parse_container,
     parse_list_entry,
 )
-from vpsmon.stack.docker_client import Endpoint, connect, find_endpoint
-from vpsmon.stack.engine_socket import find_socket
+from vpsmon.stack.docker.socket_path import find_socket
 
 
 def make(name: str = "crm-n8n-1", service: str | None = None, **changes: Any) -> Container:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
-from vpsmon.findings import Event, Finding, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.cgroups import Usage
-from vpsmon.stack.container_names import name_containers
-from vpsmon.stack.containers import parse_container
-from vpsmon.stack.deaths import Death, describe_exit, find_cause, parse_events
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Event, Finding, Previous, ReadError
+from vpsmon.passes.container_names import name_containers
+from vpsmon.stack.docker.cgroups import Usage
+from vpsmon.stack.docker.containers import parse_container
+from vpsmon.stack.docker.exit_causes import Death, describe_exit, find_cause, parse_events
+from vpsmon.system.host import Host
 
 NOW = 1_795_420_800.0
 MEGABYTE = 1024 * 1024

@@ -11,16 +11,16 @@ import pytest
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.prometheus.metrics import parse_samples
-from vpsmon.recovery.engine.book import QUIET_SECONDS, Book
+from vpsmon.alerts.totals import load_totals
+from vpsmon.core.prometheus_text import parse_samples
+from vpsmon.core.text import format_local, format_utc
+from vpsmon.recovery.engine.memory import QUIET_SECONDS, Book
 from vpsmon.recovery.engine.store import DryStore
-from vpsmon.storage import spare
-from vpsmon.storage.content import WRONG_FORM, parse_content
-from vpsmon.storage.folder import Folder
-from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import StateDirectory
-from vpsmon.storage.totals import load_totals
-from vpsmon.text import format_local, format_utc
+from vpsmon.state import shm_fallback as spare
+from vpsmon.state.content import WRONG_FORM, parse_content
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.folder import Folder
+from vpsmon.state.shm_fallback import SparedState
 
 NOW = 1_800_000_000.0
 IMPOSSIBLE = ["9" * 400, "9" * 5000, "-" + "9" * 30, str(2**64), "1e999", "-1e999", "1e300", "NaN", "-Infinity"]

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from vpsmon.host import HttpReply
-from vpsmon.stack.docker_api import ApiError, Engine
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.stack.docker.api import ApiError, Engine
 
 # Said by Docker 20.10 of a container that ended while its limits were being changed.
 ENDED = (
@@ -37,7 +37,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.stack.docker_api._UPDATE_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("vpsmon.stack.docker.api._UPDATE_PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
 
 def test_limits_that_met_the_end_of_a_start_are_set_again() -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks.kernel import disk_forecast, forecast
-from vpsmon.findings import Finding, NotApplicable, Previous
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding, NotApplicable, Previous
 from vpsmon.trends.forecast import find_trend
 from vpsmon.trends.history import History, open_history
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample

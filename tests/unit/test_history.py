@@ -12,13 +12,13 @@ from typing import cast
 import pytest
 
 from tests.kit.host import FakeMachine
-from vpsmon.attempts import Attempt
 from vpsmon.checks import Check
 from vpsmon.checks.kernel import memory
-from vpsmon.findings import Finding
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding
+from vpsmon.passes.record_history import measure_containers, record_stage
+from vpsmon.passes.run_check import Attempt
 from vpsmon.trends.history import TIERS, History, make_series
-from vpsmon.trends.recorder import measure_containers, record_stage
 from vpsmon.trends.samples import COLUMNS, CONTAINERS, MACHINE, Sample, decode, encode, join
 
 BOOT = "11111111"

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from vpsmon.http_exchange import exchange
-from vpsmon.stack.docker_api import join_frames
-from vpsmon.tcp import Garbled
+from vpsmon.net.connection import Garbled
+from vpsmon.net.http_exchange import exchange
+from vpsmon.stack.docker.api import join_frames
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vpsmon.alerts.incidents import Ledger, Notice, format_history
-from vpsmon.findings import Event, Finding, Status
+from vpsmon.core.findings import Event, Finding, Status
 
 LIMIT_SECONDS = 600
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Workdir
-from vpsmon.config import load_config
+from vpsmon.config.load import load_config
 from vpsmon.installation.files import (
     MARK,
     OwnFile,
@@ -20,10 +20,10 @@ from vpsmon.installation.files import (
     require_ours,
     write,
 )
-from vpsmon.installation.install import require_own_folder
+from vpsmon.installation.layout import InstallError, Places, follow_config
 from vpsmon.installation.paths import find_fault
-from vpsmon.installation.places import InstallError, Places, follow_config
 from vpsmon.installation.settings_file import make_settings_file, write_keys
+from vpsmon.installation.steps import require_own_folder
 from vpsmon.installation.units import is_started, name_of, render, render_units
 
 PLACES = Places("/opt/vps mon", "/opt/vps mon/venv/bin/vpsmon", "/etc/monitor.conf", "/opt/state", "127.0.0.1:9")

@@ -8,10 +8,10 @@ import pytest
 
 from tests.kit.host import FakeMachine
 from vpsmon.checks.kernel import disk, memory, pressure, refaults, swap
-from vpsmon.disk_space import DiskSpace
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.proc import PAGE_BYTES
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.system.disk_space import DiskSpace
+from vpsmon.system.proc import PAGE_BYTES
 
 KB_IN_MB = 1024
 

@@ -9,8 +9,8 @@ import pytest
 from tests.kit import telegram as bot_api
 from tests.kit.telegram import FakeTelegram
 from vpsmon.alerts.telegram import Chat, Destination, fetch_latest_chat
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
+from vpsmon.core.findings import ReadError
+from vpsmon.system.host import Host
 
 
 def look(telegram: FakeTelegram) -> Chat | None:

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from vpsmon.checks import load_checks
-from vpsmon.findings import MetricSample
+from vpsmon.core.findings import MetricSample
+from vpsmon.core.prometheus_text import format_metrics, parse_samples
 from vpsmon.prometheus.exposition import HELPS
-from vpsmon.prometheus.metrics import format_metrics, parse_samples
 
 
 def lint(text: str) -> str:

@@ -9,10 +9,10 @@ import pytest
 
 from vpsmon.checks.stack import n8n as check
 from vpsmon.checks.stack.n8n import Missing, Reading
-from vpsmon.findings import Finding, Previous
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.containers import parse_container
-from vpsmon.stack.n8n import N8n, Queue, describe_n8n, is_queue_mode
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding, Previous
+from vpsmon.stack.docker.containers import parse_container
+from vpsmon.stack.n8n.server import N8n, Queue, describe_n8n, is_queue_mode
 from vpsmon.stack.web import Site
 
 EXECUTIONS = {"active": 3, "waiting": 2, "completed": 40, "failed": 5}

@@ -8,9 +8,9 @@ import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks.kernel import oom
-from vpsmon.findings import Event, Finding, Previous
-from vpsmon.kernel_log import OomKill, find_kills, parse_dmesg, parse_kmsg
-from vpsmon.settings import DEFAULTS
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Event, Finding, Previous
+from vpsmon.system.kernel_log import OomKill, find_kills, parse_dmesg, parse_kmsg
 
 CONTAINER = "0123456789abcdef" * 4
 # Captured on Debian 12, Linux 6.18, cgroup v1, Docker 20.10: a container with --memory 20m.
@@ -192,13 +192,13 @@ def test_kills_since_a_reboot_are_news(log: Log) -> None:
 def test_without_the_kernel_log_the_counter_still_tells(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     log.pass_once()
     log.kill()
-    monkeypatch.setattr("vpsmon.host.Host.run", lambda *arguments: "")
+    monkeypatch.setattr("vpsmon.system.host.Host.run", lambda *arguments: "")
     host = log.machine.host()
     (log.machine.root / "kmsg").unlink()
     previous = Previous(log.memory or {}, 30.0)
 
     def deny(*arguments: object) -> str:
-        from vpsmon.findings import ReadError
+        from vpsmon.core.findings import ReadError
 
         raise ReadError("dmesg failed: Operation not permitted")
 

@@ -8,7 +8,7 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.outbox import add_entry, choose_identity, list_entries
 from vpsmon.alerts.overflow import MOST_CRITICAL, MOST_NOTICES
-from vpsmon.findings import Severity
+from vpsmon.core.findings import Severity
 
 
 def fill(count: int, severity: Severity = "warning", objects: int = 10_000_000, per_message: int = 5) -> dict[str, Any]:

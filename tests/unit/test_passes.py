@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.kit.host import FakeMachine
-from vpsmon.attempts import Attempt
 from vpsmon.checks import load_checks
 from vpsmon.checks.stack import container_state
-from vpsmon.config import Config
-from vpsmon.passes import PassContext, record_stack_stage, run_kernel_stage
-from vpsmon.settings import DEFAULTS
-from vpsmon.storage.state import StateDirectory
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.run_check import Attempt
+from vpsmon.passes.stages import record_stack_stage, run_kernel_stage
+from vpsmon.state.directory import StateDirectory
 
 
 def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine, tmp_path: Path) -> None:

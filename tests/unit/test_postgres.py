@@ -8,9 +8,9 @@ import pytest
 
 from vpsmon.checks.stack import postgres
 from vpsmon.checks.stack.postgres import Reading, Size, Statistics
-from vpsmon.findings import Previous
-from vpsmon.settings import Settings
-from vpsmon.stack.postgres_session import NoFreeSlot, _explain_refusal
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Previous
+from vpsmon.stack.postgres.session import NoFreeSlot, _explain_refusal
 
 CALM = Statistics(10_000, 1_000, "start", 10, 2, 100, 3)
 MEMORY: dict[str, Any] = {"hit_blocks": 9_000, "read_blocks": 900, "counted_since": "start"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.kit.prometheus import check
-from vpsmon.config import Config, ConfigError
+from vpsmon.config.load import ConfigError
+from vpsmon.config.settings import DEFAULTS, Config
 from vpsmon.prometheus.files import render_alertmanager, render_rules
-from vpsmon.settings import DEFAULTS
 
 CONFIG = Config(DEFAULTS, "/opt/vpsmon/monitor.conf", "/opt/vpsmon/.alerts")
 MEGABYTE = 1024 * 1024

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit.simulation import INCIDENTS, RULES, SETTINGS, SimMachine, SimStore, Simulation
-from vpsmon.recovery.engine.run import run_rules
+from vpsmon.recovery.run import run_rules
 
 WRONG: tuple[Any, ...] = (None, 0, -1, "x", [], {}, [[]], 1e308, True, float("nan"), "missing")
 # Every so many of the replaced values; a whole round is 11,000 runs of recovery.

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from vpsmon.checks._shortage import Shortage
 from vpsmon.checks.kernel import swap
 from vpsmon.checks.stack import container_memory, n8n, waha
-from vpsmon.findings import Finding, Status
-from vpsmon.host import Host
-from vpsmon.recovery import (
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Finding, Status
+from vpsmon.recovery.model import Action, Change, Incident, Snapshot
+from vpsmon.recovery.rules import (
     container_unhealthy,
     load_rules,
     n8n_queue_overflow,
@@ -21,13 +21,13 @@ from vpsmon.recovery import (
     swap_thrashing,
     waha_stuck,
 )
-from vpsmon.recovery.engine.model import Action, Change, Incident, Snapshot
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.cgroups import Usage
-from vpsmon.stack.containers import Container, parse_container
-from vpsmon.stack.deaths import KILLED_AT_ITS_LIMIT, Death, find_cause
-from vpsmon.stack.n8n import Queue
+from vpsmon.stack.docker.cgroups import Usage
+from vpsmon.stack.docker.containers import Container, parse_container
+from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT, Death, find_cause
+from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
+from vpsmon.system.host import Host
+from vpsmon.system.memory_shortage import Shortage
 
 NOW = 1_800_000_000.0
 MEGABYTE = 1024 * 1024
@@ -314,11 +314,11 @@ def test_one_that_has_become_stable_is_left_alone_although_its_restarts_still_co
 
 
 def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vpsmon.kernel_log import OomKill
+    from vpsmon.system.kernel_log import OomKill
 
     kill = OomKill.__new__(OomKill, *[None] * len(OomKill._fields))  # type: ignore[arg-type]
     kill = kill._replace(microseconds=0, container_id=LIMITED.id, is_machine_wide=False)
-    monkeypatch.setattr("vpsmon.stack.deaths._read_kernel_kills", lambda host: [kill])
+    monkeypatch.setattr("vpsmon.stack.docker.exit_causes._read_kernel_kills", lambda host: [kill])
     host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
     assert find_cause(host, LIMITED, Death(NOW, 137, True)) == KILLED_AT_ITS_LIMIT
 

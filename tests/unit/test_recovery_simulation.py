@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.kit.simulation import LIMIT, SETTINGS, Simulation
-from vpsmon.effectors.outcome import Gone, Refused
-from vpsmon.recovery import container_unhealthy
-from vpsmon.recovery.engine.model import Snapshot
-from vpsmon.recovery.engine.run import run_rules
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.recovery.actions.outcome import Gone, Refused
+from vpsmon.recovery.model import Snapshot
+from vpsmon.recovery.rules import container_unhealthy
+from vpsmon.recovery.run import run_rules
 
 DAYS = 1200
 # Enough for any of the broken ones below to be noticed.
@@ -63,12 +63,12 @@ def live(days: int) -> None:
 
 
 def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.swap_thrashing.is_essential", lambda container, settings: False)
+    patch.setattr("vpsmon.recovery.rules.swap_thrashing.is_essential", lambda container, settings: False)
 
 
 def spend_without_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.engine.book.Book.count_actions", lambda book, now: 0)
-    patch.setattr("vpsmon.recovery.engine.loop.find_pause", lambda rule, record, now: 0.0)
+    patch.setattr("vpsmon.recovery.engine.memory.Book.count_actions", lambda book, now: 0)
+    patch.setattr("vpsmon.recovery.engine.engine.find_pause", lambda rule, record, now: 0.0)
 
 
 def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
@@ -82,22 +82,22 @@ def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
 
 
 def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.start_failed._has_failed", lambda each, settings: each.status == "exited")
+    patch.setattr("vpsmon.recovery.rules.start_failed._has_failed", lambda each, settings: each.status == "exited")
 
 
 def restart_quiet_sessions(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.waha_stuck.needs_a_person", lambda status: False)
+    patch.setattr("vpsmon.recovery.rules.waha_stuck.needs_a_person", lambda status: False)
     patch.setattr("vpsmon.checks.stack.waha.needs_a_person", lambda status: False)
 
 
 def pause_short_queues(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.n8n_queue_overflow._has_lasted", lambda snapshot, queue, memory: True)
+    patch.setattr("vpsmon.recovery.rules.n8n_queue_overflow._has_lasted", lambda snapshot, queue, memory: True)
     settings = SETTINGS._replace(N8N_QUEUE_MAX=10)
     patch.setattr("tests.kit.simulation.run_rules", lambda _, *rest: run_rules(settings, *rest))
 
 
 def forget_the_way_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.engine.book.Book.add_change", lambda book, change: True)
+    patch.setattr("vpsmon.recovery.engine.memory.Book.add_change", lambda book, change: True)
 
 
 def write_down_too_late(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def write_down_too_late(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.engine.book._is_over", lambda record, now: False)
+    patch.setattr("vpsmon.recovery.engine.memory._is_over", lambda record, now: False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vpsmon.recovery.engine import start
+from vpsmon.recovery import start
 
 
 @pytest.fixture

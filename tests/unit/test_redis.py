@@ -6,8 +6,8 @@ import pytest
 
 from vpsmon.checks.stack import redis
 from vpsmon.checks.stack.redis import Reading
-from vpsmon.findings import Finding, Previous
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, Previous
 
 CALM = Reading(50 << 20, 100 << 20, "noeviction", 0, 7, 0, 3, "run1", None)
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from vpsmon.findings import ReadError
-from vpsmon.stack.redis_protocol import Command, Refused, TcpTarget, parse_plain_url
-from vpsmon.stack.redis_session import RedisSession, Server
-from vpsmon.tcp import Garbled
+from vpsmon.core.findings import ReadError
+from vpsmon.net.connection import Garbled
+from vpsmon.stack.redis.protocol import Command, Refused, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.session import RedisSession, Server
 
 
 @contextmanager

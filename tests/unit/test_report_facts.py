@@ -8,17 +8,16 @@ import pytest
 
 from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks.stack.container_memory import Measured, Reading
-from vpsmon.config import Config
-from vpsmon.findings import Finding
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.core.findings import Finding
 from vpsmon.report.compose import compose
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report, Row
-from vpsmon.settings import DEFAULTS
-from vpsmon.stack.cgroups import Usage
-from vpsmon.stack.leads import LeadCount
-from vpsmon.stack.n8n_day import Executions, Workflows
-from vpsmon.storage.state import StateDirectory
+from vpsmon.stack.docker.cgroups import Usage
+from vpsmon.stack.n8n.day import Executions, Workflows
+from vpsmon.stack.postgres.leads import LeadCount
+from vpsmon.state.directory import StateDirectory
 from vpsmon.trends.history import History
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from vpsmon.alerts.incidents import Notice, format_history
-from vpsmon.recovery.engine.model import Decision, format_decision
+from vpsmon.core.text import format_utc
+from vpsmon.recovery.model import Decision, format_decision
 from vpsmon.report.logs import LogLine, Repair, find_repairs, parse_log
-from vpsmon.text import format_utc
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

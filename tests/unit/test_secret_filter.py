@@ -8,15 +8,15 @@ from typing import cast
 import pytest
 
 from vpsmon.alerts import telegram
-from vpsmon.host import HttpReply
-from vpsmon.log import say
-from vpsmon.recovery import restart_loop
-from vpsmon.recovery.engine.machine import RealMachine
-from vpsmon.recovery.engine.model import Decision, Incident
-from vpsmon.recovery.engine.report import format_json
-from vpsmon.recovery.engine.run import Result
-from vpsmon.settings import DEFAULTS
-from vpsmon.text import redact
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.text import redact
+from vpsmon.jobs.recover_text import format_json
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.recovery.engine.real_machine import RealMachine
+from vpsmon.recovery.model import Decision, Incident
+from vpsmon.recovery.rules import restart_loop
+from vpsmon.recovery.run import Result
+from vpsmon.system.log import say
 
 TOKEN = "123456789:" + "aB3_-" * 7
 

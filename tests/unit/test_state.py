@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.shm_fallback import SparedState
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_lock_that_is_held_gives_up_with_a_clear_line(state: StateDirectory) -
 def test_the_lock_of_a_killed_process_is_free(state: StateDirectory) -> None:
     program = f"""
 import os, signal
-from vpsmon.storage.state import StateDirectory
+from vpsmon.state.directory import StateDirectory
 with StateDirectory({state.path!r}).lock():
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -9,15 +9,15 @@ import pytest
 
 from tests.kit.host import FakeMachine
 from vpsmon.alerts.incidents import Notice
-from vpsmon.config import Config
-from vpsmon.passes import PassContext, run_kernel_stage
-from vpsmon.prometheus.export import MEMORIES_FILE, export
+from vpsmon.alerts.totals import OUTCOMES, load_totals
+from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.core.prometheus_text import parse_samples
+from vpsmon.jobs.export import MEMORIES_FILE, export
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.stages import run_kernel_stage
 from vpsmon.prometheus.exposition import compose
-from vpsmon.prometheus.metrics import parse_samples
 from vpsmon.recovery.engine.store import RealStore
-from vpsmon.settings import DEFAULTS
-from vpsmon.storage.state import StateDirectory
-from vpsmon.storage.totals import OUTCOMES, load_totals
+from vpsmon.state.directory import StateDirectory
 
 SETTINGS = DEFAULTS._replace(DISK_PATHS=())
 NOTICE = Notice("critical", "recovery swap", "leaky", "stopped", None, 0.0)

@@ -9,10 +9,10 @@ import pytest
 
 from vpsmon.checks.stack import waha as check
 from vpsmon.checks.stack.waha import Reading, Trouble
-from vpsmon.findings import Finding, Previous, ReadError
-from vpsmon.settings import DEFAULTS, Settings
-from vpsmon.stack.addresses import Address
-from vpsmon.stack.containers import Container, parse_container
+from vpsmon.config.settings import DEFAULTS, Settings
+from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack.docker.addresses import Address
+from vpsmon.stack.docker.containers import Container, parse_container
 from vpsmon.stack.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
 from vpsmon.stack.web import Site, site_of_addresses
 

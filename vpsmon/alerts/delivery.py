@@ -23,10 +23,10 @@ from vpsmon.alerts.telegram import (
     send_message,
     send_photo,
 )
-from vpsmon.host import Host
-from vpsmon.log import say
-from vpsmon.storage.folder import REPORTS, Folder
-from vpsmon.storage.state import StateDirectory
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.folder import REPORTS, Folder
+from vpsmon.system.host import Host
+from vpsmon.system.log import say
 
 # A short wait is over before the next pass would start; a longer one is left to a later pass.
 _LONGEST_WAIT_SECONDS = 10.0

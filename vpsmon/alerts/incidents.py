@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.findings import SEVERITIES, Event, Finding, Severity
-from vpsmon.text import format_duration, format_utc
+from vpsmon.core.findings import SEVERITIES, Event, Finding, Severity
+from vpsmon.core.text import format_duration, format_utc
 
 _FORGET_AFTER_SECONDS = 86_400
 # An incident whose check has not been able to look for this long is forgotten.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vpsmon.alerts.incidents import Notice, sort_by_gravity
 from vpsmon.alerts.line import LONGEST_MESSAGE, Line, measure
-from vpsmon.text import clean, format_local
+from vpsmon.core.text import clean, format_local
 
 # A single notice longer than this is cut: no reader needs more, and a part must hold at least one line.
 _LONGEST_NOTICE = 1500

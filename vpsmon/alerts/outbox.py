@@ -10,9 +10,9 @@ from typing import Any
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
-from vpsmon.findings import SEVERITIES
-from vpsmon.storage.content import WRONG_FORM
-from vpsmon.text import LATEST_WALL_SECONDS
+from vpsmon.core.findings import SEVERITIES
+from vpsmon.core.text import LATEST_WALL_SECONDS
+from vpsmon.state.content import WRONG_FORM
 
 FILE = "outbox.json"
 # Nobody reads those of the week before last; the first message is never touched: it may be on its way.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.findings import SEVERITIES
+from vpsmon.core.findings import SEVERITIES
 
 # Some screens full on a phone.
 MOST_NOTICES = 200

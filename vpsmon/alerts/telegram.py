@@ -10,10 +10,11 @@ import os
 import urllib.parse
 from typing import Any, NamedTuple
 
-from vpsmon.findings import ReadError
-from vpsmon.host import Host, HttpReply
-from vpsmon.settings import Settings
-from vpsmon.text import clean, redact
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import clean, redact
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.system.host import Host
 
 _TIMEOUT_SECONDS = 10.0
 _UPLOAD_TIMEOUT_SECONDS = 30.0

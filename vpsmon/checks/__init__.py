@@ -16,9 +16,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-from vpsmon.findings import Finding, Previous
-from vpsmon.host import Host
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, Previous
+from vpsmon.system.host import Host
 
 
 class Check(Protocol):

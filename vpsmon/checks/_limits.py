@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vpsmon.findings import Status
+from vpsmon.core.findings import Status
 
 # An incident ends only when the value is better than its warning limit by this share of the limit.
 CLEAR_MARGIN = 0.1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vpsmon.findings import Previous
-from vpsmon.proc import PAGE_BYTES
+from vpsmon.core.findings import Previous
+from vpsmon.system.proc import PAGE_BYTES
 
 NO_PREVIOUS = "a rate compares with the pass before, and there is none"
 

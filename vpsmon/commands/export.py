@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from vpsmon.foreground import EXIT_FAILED, load_or_explain
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 
 
 @click.command(short_help="Write metrics for Prometheus.")
@@ -35,17 +35,17 @@ def export(config_file: str | None, only: str | None, to_stdout: bool, printed: 
     elif printed is not None:
         sys.exit(_print(config_file, printed))
     else:
-        from vpsmon.prometheus.export import run_export
-        from vpsmon.rest_of_pass import leave
+        from vpsmon.jobs.export import run_export
+        from vpsmon.passes.stack_stage import leave
 
         leave(run_export(config_file, only, to_stdout))
 
 
 def _print(config_file: str | None, printed: str) -> int:
-    from vpsmon.config import ConfigError
-    from vpsmon.log import say
-    from vpsmon.output import print_text
+    from vpsmon.config.load import ConfigError
     from vpsmon.prometheus.files import read_dashboard, render_alertmanager, render_rules
+    from vpsmon.system.log import say
+    from vpsmon.system.terminal import print_text
 
     config = load_or_explain(config_file)
     if config is None:

@@ -6,19 +6,20 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from vpsmon.config import ConfigError, load_config
-from vpsmon.findings import ReadError
-from vpsmon.foreground import EXIT_FAILED
-from vpsmon.host import Host
-from vpsmon.installation.places import InstallError, Places, find_places, follow_config
-from vpsmon.log import say
-from vpsmon.output import print_text
-from vpsmon.storage.memories import FILE as MEMORIES_FILE
-from vpsmon.storage.state import StateDirectory, StateError
+from vpsmon.config.load import ConfigError, load_config
+from vpsmon.core.findings import ReadError
+from vpsmon.installation.files import OwnFile
+from vpsmon.installation.layout import InstallError, Places, find_places, follow_config
+from vpsmon.jobs.start import EXIT_FAILED
+from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.system.host import Host
+from vpsmon.system.log import say
+from vpsmon.system.terminal import print_text
 
 _FIRST_PASS_SECONDS = 15
 
@@ -35,8 +36,8 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
 
     Exit status: 0 done; 1 something stands in the way, and is named; 2 wrong usage.
     """
-    from vpsmon.installation.install import preview, require_machine
     from vpsmon.installation.lock import locked_units
+    from vpsmon.installation.steps import plan_tools, preview, require_machine
 
     with explained():
         os.umask(0o022)  # what is made here is for the user of the services, and others, to read
@@ -44,12 +45,15 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         # Checked as a variable would be, and written down below.
         given = {"METRICS_LISTEN": listen} if listen else {}
         places = follow_config(find_places(config_file), given)
+        command_line = click.get_current_context().find_root().command
+        assert isinstance(command_line, click.Group)  # noqa: S101 the group that this command was found in
+        tools = plan_tools(places, command_line)
         if dry_run:
-            print_text(preview(host, places))
+            print_text(preview(host, places, tools))
             return
         require_machine(places)
         with locked_units():
-            _install(host, places, given)
+            _install(host, places, tools, given)
         config = load_config(places.config, os.environ)
         _wait_for_first_pass(StateDirectory(config.state_directory))
         from vpsmon.commands.status import describe
@@ -57,9 +61,10 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         print_text(describe(host, config).text)
 
 
-def _install(host: Host, places: Places, given: Mapping[str, str]) -> None:
+def _install(host: Host, places: Places, tools: Sequence[OwnFile], given: Mapping[str, str]) -> None:
     """Put everything in its place and start it. Raises InstallError, ReadError, OSError."""
-    from vpsmon.installation.install import (
+    from vpsmon.installation.settings_file import write_keys
+    from vpsmon.installation.steps import (
         list_installed_units,
         plan_units,
         prepare_account,
@@ -67,16 +72,15 @@ def _install(host: Host, places: Places, given: Mapping[str, str]) -> None:
         start_units,
         write_files,
     )
-    from vpsmon.installation.settings_file import write_keys
     from vpsmon.installation.telegram_setup import set_up_telegram
 
     units = plan_units(host, places)
-    require_installable(host, places, units)
+    require_installable(host, places, units, tools)
     prepare_account(host, places, click.echo)
     write_keys(places.config, given)
     set_up_telegram(host, places.config)
     known = {unit.path for unit in list_installed_units()}
-    write_files(places, units, click.echo)
+    write_files(places, [*units, *tools], click.echo)
     start_units(host, units, known, click.echo)
 
 

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from vpsmon.findings import Severity
-from vpsmon.foreground import EXIT_FAILED, load_or_explain, run_once
+from vpsmon.core.findings import Severity
+from vpsmon.jobs.once import run_once
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 
 
 @click.command(short_help="Check the machine and alert, for ever or once.")
@@ -44,9 +45,9 @@ def monitor(
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    from vpsmon.log import say
-    from vpsmon.pass_log import SETUP_HINT
-    from vpsmon.resident.handover import become_resident, pack_orders
+    from vpsmon.passes.problems import SETUP_HINT
+    from vpsmon.resident.reexec import become_resident, pack_orders
+    from vpsmon.system.log import say
 
     if not config.settings.has_telegram:
         say("info", SETUP_HINT)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from vpsmon.foreground import EXIT_FAILED, load_or_explain
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 
 _WHAT = ["run-all", "waha", "queue", "swap", "loops", "unhealthy", "restore"]
 
@@ -27,13 +27,13 @@ def recover(config_file: str | None, what: str, dry_run: bool, as_json: bool) ->
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    from vpsmon.log import say
-    from vpsmon.output import print_text
-    from vpsmon.recovery import load_rules
-    from vpsmon.recovery.engine.report import format_json, format_text
-    from vpsmon.recovery.engine.run import recover as run
-    from vpsmon.recovery.engine.run import send_alerts
-    from vpsmon.storage.state import StateError
+    from vpsmon.jobs.recover_text import format_json, format_text
+    from vpsmon.recovery.rules import load_rules
+    from vpsmon.recovery.run import recover as run
+    from vpsmon.recovery.run import send_alerts
+    from vpsmon.state.directory import StateError
+    from vpsmon.system.log import say
+    from vpsmon.system.terminal import print_text
 
     rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
     try:

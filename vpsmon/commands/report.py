@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from vpsmon.foreground import EXIT_FAILED, load_or_explain
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 
 
 @click.command(short_help="Report on the last 24 hours.")
@@ -23,6 +23,6 @@ def report(config_file: str | None, where: str, with_chart: bool) -> None:
     config = load_or_explain(config_file)
     if config is None:
         sys.exit(EXIT_FAILED)
-    from vpsmon.report.run import run
+    from vpsmon.jobs.report import run
 
     sys.exit(run(config, where, with_chart))

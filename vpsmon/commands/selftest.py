@@ -6,13 +6,14 @@ import sys
 
 import click
 
-from vpsmon.findings import ReadError
-from vpsmon.foreground import EXIT_FAILED, load_or_explain
-from vpsmon.host import Host
-from vpsmon.output import format_results, print_text, wants_colour
-from vpsmon.probes import ALL, run_probe
-from vpsmon.settings import Config
-from vpsmon.text import format_local
+from vpsmon.config.settings import Config
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import format_local
+from vpsmon.jobs.probes import ALL, run_probe
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
+from vpsmon.jobs.tables import format_results
+from vpsmon.system.host import Host
+from vpsmon.system.terminal import print_text, wants_colour
 
 
 @click.command(short_help="Try every path that vpsmon uses.")

@@ -9,23 +9,24 @@ from typing import Any, NamedTuple
 import click
 
 from vpsmon import __version__
+from vpsmon.alerts.mail_spool import open_spool
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.foreground import EXIT_FAILED, load_or_explain
-from vpsmon.host import Host
-from vpsmon.installation.overview import describe_units, read_units
-from vpsmon.log import say
-from vpsmon.output import break_lines, print_text
-from vpsmon.passes import ALERT_FILE
-from vpsmon.probes import SERVICES, run_probe
-from vpsmon.settings import Config
-from vpsmon.storage.content import WRONG_FORM
-from vpsmon.storage.mail_spool import open_spool
-from vpsmon.storage.memories import FILE as MEMORIES_FILE
-from vpsmon.storage.spare import SparedState
-from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
-from vpsmon.text import clean, format_duration, format_local, redact
+from vpsmon.config.settings import Config
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.core.text import clean, format_duration, format_local, redact
+from vpsmon.installation.unit_status import describe_units, read_units
+from vpsmon.jobs.probes import SERVICES, run_probe
+from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
+from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
+from vpsmon.passes.stages import ALERT_FILE
+from vpsmon.state.content import WRONG_FORM
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.recovery_file import RECOVERY_FILE
+from vpsmon.state.shm_fallback import SparedState
+from vpsmon.system.host import Host
+from vpsmon.system.log import say
+from vpsmon.system.terminal import break_lines, print_text
 
 EXIT_NOT_RUNNING = 3
 # Without units, a monitor that somebody runs otherwise shows by its passes; this many intervals may go by.
@@ -155,7 +156,7 @@ def _describe_incident(incident: dict[str, Any], now_seconds: float) -> str:
 
 
 def _describe_recovery(content: dict[str, Any], now_seconds: float) -> str:
-    from vpsmon.recovery.engine.status import list_emergencies
+    from vpsmon.recovery.changes import list_emergencies
 
     changes = list_emergencies(content)
     told = [f"{each.text} since {_ago(each.since_wall_seconds, now_seconds)}, until {each.until}" for each in changes]

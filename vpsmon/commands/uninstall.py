@@ -7,9 +7,9 @@ import sys
 import click
 
 from vpsmon.commands.install import explained
-from vpsmon.config import ConfigError
-from vpsmon.host import Host
-from vpsmon.installation.places import InstallError, Places, find_places, follow_config
+from vpsmon.config.load import ConfigError
+from vpsmon.installation.layout import InstallError, Places, find_places, follow_config
+from vpsmon.system.host import Host
 
 
 @click.command(short_help="Take away what install has put on the machine.")

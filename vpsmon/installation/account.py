@@ -7,10 +7,10 @@ import grp
 import os
 import pwd
 
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.host import Host
-from vpsmon.installation.places import USER, InstallError
-from vpsmon.stack.docker_client import find_endpoint
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.installation.layout import USER, InstallError
+from vpsmon.stack.docker.client import find_endpoint
+from vpsmon.system.host import Host
 
 _TIMEOUT_SECONDS = 30.0
 # Debian and most others give people numbers from here on (SYS_UID_MAX of login.defs(5)).

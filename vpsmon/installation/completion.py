@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import click
 from click.shell_completion import get_completion_class
 
-from vpsmon.cli import main
 from vpsmon.installation.files import MARK, OwnFile
-from vpsmon.installation.places import COMPLETIONS
+from vpsmon.installation.layout import COMPLETIONS
 
 
-def make_completions() -> list[OwnFile]:
+def make_completions(main: click.Group) -> list[OwnFile]:
     """Return a script for each shell."""
-    return [OwnFile(path, _make_script(shell)) for shell, path in COMPLETIONS.items()]
+    return [OwnFile(path, _make_script(main, shell)) for shell, path in COMPLETIONS.items()]
 
 
-def _make_script(shell: str) -> str:
+def _make_script(main: click.Group, shell: str) -> str:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 click has these three
     shell_completion = kind(main, {}, "vpsmon", "_VPSMON_COMPLETE")

@@ -7,7 +7,7 @@ import difflib
 import os
 from typing import NamedTuple
 
-from vpsmon.installation.places import InstallError
+from vpsmon.installation.layout import InstallError
 
 MARK = "Written by `vpsmon install`"
 _MARK_LINES = 3

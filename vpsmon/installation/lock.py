@@ -7,8 +7,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from vpsmon.installation.places import UNIT_FOLDER
-from vpsmon.log import say
+from vpsmon.installation.layout import UNIT_FOLDER
+from vpsmon.system.log import say
 
 
 @contextlib.contextmanager

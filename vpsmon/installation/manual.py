@@ -7,14 +7,13 @@ import inspect
 import click
 
 from vpsmon import __version__
-from vpsmon.cli import main
 from vpsmon.installation.files import MARK, OwnFile
-from vpsmon.installation.places import MANUAL, Places
+from vpsmon.installation.layout import MANUAL, Places
 
 _SUMMARY = "watch a small Docker server, tell what is wrong, repair what can be repaired"
 
 
-def make_manual(places: Places) -> OwnFile:
+def make_manual(main: click.Group, places: Places) -> OwnFile:
     """Return the man page of this installation."""
     parts = [
         f'.\\" {MARK}.',
@@ -29,7 +28,7 @@ def make_manual(places: Places) -> OwnFile:
         ".SH OPTIONS",
         *_options(main, click.Context(main, info_name="vpsmon")),
         ".SH COMMANDS",
-        *_commands(),
+        *_commands(main),
         ".SH ENVIRONMENT",
         *_entry("VPSMON_CONFIG", "the monitor.conf to use, where --config names none"),
         *_entry("DOCKER_HOST", "where the container engine listens, where it is not at one of the usual sockets"),
@@ -47,7 +46,7 @@ def make_manual(places: Places) -> OwnFile:
     return OwnFile(MANUAL, "\n".join(parts) + "\n")
 
 
-def _commands() -> list[str]:
+def _commands(main: click.Group) -> list[str]:
     context = click.Context(main, info_name="vpsmon")
     lines = []
     for name in main.list_commands(context):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import clean
 from vpsmon.installation.files import OwnFile
-from vpsmon.text import clean
+from vpsmon.system.host import Host
 
 _TIMEOUT_SECONDS = 30.0
 # The monitor says that it is ready within seconds; this is for a machine that thrashes already.

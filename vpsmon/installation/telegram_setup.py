@@ -17,12 +17,12 @@ from vpsmon.alerts.telegram import (
     make_destination,
     send_message,
 )
-from vpsmon.config import load_config
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
+from vpsmon.config.load import load_config
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import redact
 from vpsmon.installation.settings_file import write_keys
-from vpsmon.settings import Settings
-from vpsmon.text import redact
+from vpsmon.system.host import Host
 
 _KEYS = ("TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID", "TELEGRAM_THREAD_ID", "TELEGRAM_API_BASE")
 _LONGEST_WAIT_SECONDS = 600

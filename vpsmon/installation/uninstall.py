@@ -7,14 +7,14 @@ import os
 import shutil
 from glob import escape, glob
 
-from vpsmon.host import Host
 from vpsmon.installation import systemctl
 from vpsmon.installation.account import find_user, remove_user
 from vpsmon.installation.files import OwnFile, remove, remove_noted_folders
-from vpsmon.installation.install import Tell, list_installed_units, plan_tools, stop_units
+from vpsmon.installation.layout import COMPLETIONS, MANUAL, UNIT_FOLDER, USER, InstallError, Places
 from vpsmon.installation.paths import is_below
-from vpsmon.installation.places import UNIT_FOLDER, USER, InstallError, Places
+from vpsmon.installation.steps import Tell, list_installed_units, plan_link, stop_units
 from vpsmon.installation.units import name_of
+from vpsmon.system.host import Host
 
 
 def require_root(places: Places) -> None:
@@ -28,7 +28,7 @@ def remove_from_system(host: Host, places: Places, tell: Tell) -> None:
     units = list_installed_units()
     if systemctl.is_running() and units:
         stop_units(host, [name_of(unit) for unit in units])
-    for file in (*units, *plan_tools(places)):
+    for file in (*units, *_list_tools(places)):
         if remove(file):
             tell(f"removed {file.path}")
     for path in glob(f"{UNIT_FOLDER}/vps*.new"):
@@ -36,6 +36,11 @@ def remove_from_system(host: Host, places: Places, tell: Tell) -> None:
     if systemctl.is_running():
         systemctl.call(host, "daemon-reload")
     remove_noted_folders(places.prefix)
+
+
+def _list_tools(places: Places) -> list[OwnFile]:
+    """Return where the link, the completions and the manual lie; only what vpsmon wrote there is removed."""
+    return [*plan_link(places), *map(OwnFile, COMPLETIONS.values()), OwnFile(MANUAL)]
 
 
 def list_own_paths(places: Places) -> list[str]:

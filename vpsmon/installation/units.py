@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from vpsmon.installation.files import MARK, OwnFile
-from vpsmon.installation.places import UNIT_FOLDER, Places
+from vpsmon.installation.layout import UNIT_FOLDER, Places
 
 _ENDINGS = (".service", ".timer", ".path", ".socket", ".slice")
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from vpsmon import __version__
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
-from vpsmon.attempts import Attempt, measure_attempt
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Status
-from vpsmon.passes import PassContext
-from vpsmon.prometheus.metrics import format_metrics
-from vpsmon.recovery import list_rule_names
-from vpsmon.storage.memories import FILE as PASS_FILE
-from vpsmon.storage.memories import Memories
-from vpsmon.storage.totals import HELPS as TOTALS_HELPS
-from vpsmon.storage.totals import load_totals
+from vpsmon.alerts.totals import HELPS as TOTALS_HELPS
+from vpsmon.alerts.totals import load_totals
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Status
+from vpsmon.core.prometheus_text import format_metrics
+from vpsmon.passes.check_memory import FILE as PASS_FILE
+from vpsmon.passes.check_memory import Memories
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.run_check import Attempt, measure_attempt
+from vpsmon.recovery.rules import list_rule_names
 
 _SEVERITIES: dict[Status, int] = {"ok": 0, "warning": 1, "critical": 2}
 HELPS = {

@@ -6,8 +6,9 @@ import os
 import re
 from typing import Any
 
-from vpsmon.config import Config, ConfigError
-from vpsmon.text import clean
+from vpsmon.config.load import ConfigError
+from vpsmon.config.settings import Config
+from vpsmon.core.text import clean
 
 _FOLDER = os.path.dirname(__file__)
 _PLACEHOLDER = re.compile(r"@([A-Z][A-Z0-9_]+)@")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from vpsmon.storage.folder import REPORTS, Folder
-from vpsmon.storage.state import StateDirectory
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.folder import REPORTS, Folder
 
 # More than a year of text is 2 MB; charts are ten times that, and only the latest are of use.
 _MOST_KEPT = {".txt": 400, ".png": 14}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpsmon.findings import worst_status
+from vpsmon.core.findings import worst_status
 from vpsmon.report.facts import Facts
 from vpsmon.report.model import Report
 from vpsmon.report.sections.attention import make_attention

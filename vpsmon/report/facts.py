@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.findings import Finding
-from vpsmon.recovery.engine.status import Emergency
+from vpsmon.core.findings import Finding
+from vpsmon.recovery.changes import Emergency
 from vpsmon.report.logs import LogLine
 from vpsmon.report.timeline import Placed
-from vpsmon.stack.leads import LeadCount
-from vpsmon.stack.n8n_day import Executions, Workflows
+from vpsmon.stack.n8n.day import Executions, Workflows
+from vpsmon.stack.postgres.leads import LeadCount
 
 
 class Unread(NamedTuple):

@@ -11,25 +11,26 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from vpsmon.attempts import Attempt, attempt, judge_attempt
 from vpsmon.checks import load_checks
-from vpsmon.findings import Finding, NotApplicable, ReadError
-from vpsmon.host import Host
-from vpsmon.passes import HISTORY_LOG, find_stopped_names
-from vpsmon.proc import read_boot_id, read_counters
-from vpsmon.recovery.engine.status import Emergency, list_emergencies
+from vpsmon.config.settings import Config
+from vpsmon.core.findings import Finding, NotApplicable, ReadError
+from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
+from vpsmon.passes.check_memory import Memories
+from vpsmon.passes.container_names import excuse_stopped, name_containers
+from vpsmon.passes.in_parallel import start_in_parallel
+from vpsmon.passes.run_check import Attempt, attempt, judge_attempt
+from vpsmon.passes.stages import HISTORY_LOG, find_stopped_names
+from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, parse_log, read_log
 from vpsmon.report.timeline import DAY_SECONDS, Placed, place
-from vpsmon.settings import Config
-from vpsmon.side_by_side import attempt_side_by_side
-from vpsmon.stack.container_names import excuse_stopped, name_containers
-from vpsmon.stack.leads import read_lead_count
-from vpsmon.stack.n8n_day import read_executions_of_day, read_workflows
-from vpsmon.storage.memories import FILE as MEMORIES_FILE
-from vpsmon.storage.memories import Memories
-from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
+from vpsmon.stack.n8n.day import read_executions_of_day, read_workflows
+from vpsmon.stack.postgres.leads import read_lead_count
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.recovery_file import RECOVERY_FILE
+from vpsmon.system.host import Host
+from vpsmon.system.proc import read_boot_id, read_counters
 from vpsmon.trends.history import open_history
 from vpsmon.trends.samples import CONTAINERS, MACHINE
 
@@ -93,7 +94,7 @@ def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attem
     except StateError:
         # Saving the report says what is wrong with the state; what can be read without it is read.
         memories, stopped_names = Memories(host, {}, with_alerts=False), set()
-    on_the_way = attempt_side_by_side(load_checks("stack"), host, settings, memories.recall)
+    on_the_way = start_in_parallel(load_checks("stack"), host, settings, memories.recall)
     kernel = [attempt(check, host, settings, memories.recall(check)) for check in load_checks("kernel")]
     attempts = [*kernel, *on_the_way.collect()]
     outcomes = [judge_attempt(each, settings, memories.recall(each.check)) for each in attempts]

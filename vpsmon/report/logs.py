@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vpsmon.host import Host
-from vpsmon.text import clean
+from vpsmon.core.text import clean
+from vpsmon.system.host import Host
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (CRITICAL|WARNING|INFO) (\S.*)")
 _LONGEST_TEXT = 2000

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
+from vpsmon.core.text import format_local
 from vpsmon.report.model import Report, Row, Section, Trend
 from vpsmon.report.sections.words import describe_head, describe_status, show_clock
 from vpsmon.report.sparkline import draw_sparkline
 from vpsmon.report.timeline import Day, squeeze
-from vpsmon.text import format_local
 
 _COLUMNS = 36
 _COLOURS = {"critical": "#c62828", "warning": "#b26a00", "unknown": "#6a1b9a", "skipped": "#777", "ok": "#1b5e20"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vpsmon.findings import Status
+from vpsmon.core.findings import Status
 from vpsmon.report.timeline import Day
 
 

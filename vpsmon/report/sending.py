@@ -7,19 +7,19 @@ import re
 from email.policy import SMTP
 
 from vpsmon.alerts.delivery import Delivery
+from vpsmon.alerts.mail_spool import add_mail, try_mail
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_report, list_entries
 from vpsmon.alerts.telegram import make_destination
-from vpsmon.findings import ReadError
-from vpsmon.host import Host
+from vpsmon.config.settings import Config
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import clean
+from vpsmon.net.smtp import Rejected, find_sender, parse_smtp_url
 from vpsmon.report.mail import make_mail
 from vpsmon.report.model import Report
 from vpsmon.report.telegram import format_telegram
-from vpsmon.settings import Config
-from vpsmon.smtp import Rejected, find_sender, parse_smtp_url
-from vpsmon.storage.mail_spool import add_mail, try_mail
-from vpsmon.storage.state import StateDirectory, StateError
-from vpsmon.text import clean
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.system.host import Host
 
 # Whatever a mail server may take; a name before the address or a second one after it is none.
 _ADDRESS = re.compile(r"[^\s<>,;:\"@]+@[^\s<>,;:\"@]+")

@@ -10,11 +10,11 @@ import html
 from collections.abc import Iterator
 
 from vpsmon.alerts.line import LONGEST_MESSAGE, Line, measure
+from vpsmon.core.text import clean, format_local
 from vpsmon.report.model import Report, Row, Section, Trend
 from vpsmon.report.sections.words import describe_head, describe_status, show_clock
 from vpsmon.report.sparkline import draw_sparkline
 from vpsmon.report.timeline import squeeze
-from vpsmon.text import clean, format_local
 
 _COLUMNS = 24
 _LONGEST_LABEL = 40

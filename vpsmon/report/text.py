@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from vpsmon.output import paint
+from vpsmon.core.text import clean, format_local
 from vpsmon.report.model import Report, Row, Section, Trend
 from vpsmon.report.sections.words import describe_head, describe_status, show_clock
 from vpsmon.report.sparkline import draw_sparkline
 from vpsmon.report.timeline import DAY_SECONDS, Day, squeeze
-from vpsmon.text import clean, format_local
+from vpsmon.system.terminal import paint
 
 _WIDTH = 80
 _SPARKLINE = 36

@@ -14,7 +14,7 @@ def main() -> None:
         search_path, prefix, packed_orders = marshal.load(file)  # noqa: S302 written by our own process just before
     sys.path[:] = search_path
     sys.prefix = sys.exec_prefix = prefix
-    from vpsmon.resident.handover import Orders
+    from vpsmon.resident.reexec import Orders
     from vpsmon.resident.watcher import Watcher
 
     sys.exit(Watcher(Orders(packed_orders)).run())

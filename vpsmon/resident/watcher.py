@@ -14,16 +14,16 @@ import signal
 import time
 from types import FrameType
 
-from vpsmon.log import say
 from vpsmon.resident.child_process import fork, name_end
-from vpsmon.resident.doorbells import Bell, EngineBell, KernelLogBell, PressureBell, explain_silence
-from vpsmon.resident.handover import Orders, become_resident, receive_orders
-from vpsmon.resident.pace import Pace, StackTurns
-from vpsmon.resident.pass_process import EXIT_CRITICAL, EXIT_WELL, parse_report, run_pass
-from vpsmon.resident.readiness import Readiness
-from vpsmon.resident.repair_starter import RepairStarter
+from vpsmon.resident.pass_child import EXIT_CRITICAL, EXIT_WELL, parse_report, run_pass
+from vpsmon.resident.preload import Preload
+from vpsmon.resident.recovery_launcher import RecoveryLauncher
+from vpsmon.resident.reexec import Orders, become_resident, receive_orders
+from vpsmon.resident.schedule import Pace, StackTurns
 from vpsmon.resident.systemd import Notifier
-from vpsmon.stack.engine_socket import find_socket
+from vpsmon.resident.wakeups import EngineWakeup, KernelLogWakeup, PressureWakeup, Wakeup, explain_silence
+from vpsmon.stack.docker.socket_path import find_socket
+from vpsmon.system.log import say
 
 _MOST_PASSES = 3
 # An engine that is slow gets a minute.
@@ -40,14 +40,14 @@ class Watcher:
         self._is_told_to_reload = False
         self._pace = Pace(time.monotonic())
         self._turns = StackTurns()
-        self._bells: dict[int, Bell] = {}
+        self._bells: dict[int, Wakeup] = {}
         # The children: all, the passes, the one that asks the stack, and the pipe of the one at the kernel checks.
         self._children: set[int] = set()
         self._passes: set[int] = set()
         self._stack_child = 0
         self._report_descriptor: int | None = None
-        self._repairs = RepairStarter()
-        self._readiness = Readiness()
+        self._repairs = RecoveryLauncher()
+        self._readiness = Preload()
         # A signal writes a byte here, so that none can slip in between looking and waiting.
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -81,9 +81,9 @@ class Watcher:
             self._is_told_to_reload = True
 
     def _hang_bells(self) -> None:
-        for kind, what in ((PressureBell, "memory pressure"), (KernelLogBell, "OOM kills")):
+        for kind, what in ((PressureWakeup, "memory pressure"), (KernelLogWakeup, "OOM kills")):
             try:
-                bell: Bell = kind()
+                bell: Wakeup = kind()
                 self._bells[bell.descriptor] = bell
             except OSError as error:
                 say("info", explain_silence(error, what))
@@ -91,9 +91,9 @@ class Watcher:
     def _hang_engine_bell(self) -> None:
         """Listen to the container engine, where one takes connections; it may come later, or start anew."""
         path = find_socket(os.environ)
-        if path and not any(isinstance(bell, EngineBell) for bell in self._bells.values()):
+        if path and not any(isinstance(bell, EngineWakeup) for bell in self._bells.values()):
             with contextlib.suppress(OSError):
-                bell = EngineBell(path)
+                bell = EngineWakeup(path)
                 self._bells[bell.descriptor] = bell
 
     def _reload(self) -> None:
@@ -216,9 +216,9 @@ class Watcher:
         if watchdog_seconds:
             self._notifier.send("WATCHDOG=1")
 
-    def _answer(self, bell: Bell) -> None:
+    def _answer(self, bell: Wakeup) -> None:
         has_rung = bell.has_rung(time.monotonic())
-        if isinstance(bell, EngineBell):
+        if isinstance(bell, EngineWakeup):
             if bell.is_broken:
                 del self._bells[bell.descriptor]
             if has_rung or bell.is_broken:
@@ -233,10 +233,10 @@ class Watcher:
         with contextlib.suppress(OSError):
             self._children.add(fork(lambda: _note_containers(self._orders, events), _LONGEST_NOTING_SECONDS))
 
-    def _hear(self, bell: PressureBell | KernelLogBell) -> None:
+    def _hear(self, bell: PressureWakeup | KernelLogWakeup) -> None:
         """Look as soon as that makes sense; where memory is short, be ready for what may come."""
         self._pace.ring()
-        if isinstance(bell, PressureBell):
+        if isinstance(bell, PressureWakeup):
             self._readiness.ring(time.monotonic(), self._orders.sends_by_tls)
 
     def _may_load(self) -> bool:
@@ -258,12 +258,12 @@ class Watcher:
 
 
 def _reload_config(orders: Orders, descriptor: int) -> int:
-    from vpsmon.resident.errands import reload_config
+    from vpsmon.resident.child_tasks import reload_config
 
     return reload_config(orders, descriptor)
 
 
 def _note_containers(orders: Orders, events: bytes) -> int:
-    from vpsmon.resident.errands import note_containers
+    from vpsmon.resident.child_tasks import note_containers
 
     return note_containers(orders.unpack_config(), events)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.host import Host
-from vpsmon.proc import is_listening
-from vpsmon.settings import Settings
-from vpsmon.stack.docker_client import find_endpoint
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.stack.docker.client import find_endpoint
+from vpsmon.system.host import Host
+from vpsmon.system.proc import is_listening
 
 # Where a service listens that runs on the machine itself.
 POSTGRES_PORT = 5432

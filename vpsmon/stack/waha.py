@@ -10,15 +10,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from vpsmon.findings import NotApplicable, ReadError
-from vpsmon.host import Host, HttpReply
-from vpsmon.settings import Settings
-from vpsmon.stack.containers import Container
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.core.text import clean, format_duration
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.locate import find_container_of, locate, to_port
 from vpsmon.stack.presence import WAHA_PORT
-from vpsmon.stack.services import find_container_of, locate, to_port
 from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.stack.web_post import post
-from vpsmon.text import clean, format_duration
+from vpsmon.system.host import Host
 
 _PORT = WAHA_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.findings import ReadError
-from vpsmon.host import Host, HttpReply
-from vpsmon.proc import is_listening
-from vpsmon.stack.addresses import Address
+from vpsmon.core.findings import ReadError
+from vpsmon.net.http_reply import HttpReply
+from vpsmon.stack.docker.addresses import Address
+from vpsmon.system.host import Host
+from vpsmon.system.proc import is_listening
 
 # Less than the deadline of a check, so that its own words reach the owner instead of "took too long".
 _TOTAL_SECONDS = 3.5

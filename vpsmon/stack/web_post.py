@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vpsmon.findings import ReadError
-from vpsmon.host import Host, HttpReply
+from vpsmon.core.findings import ReadError
+from vpsmon.net.http_reply import HttpReply
 from vpsmon.stack.web import Site
+from vpsmon.system.host import Host
 
 # WAHA stops a session, waits 3 s and starts it again before it answers.
 _TIMEOUT_SECONDS = 20.0

@@ -15,9 +15,9 @@ import os
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from vpsmon.host import Host
-from vpsmon.storage.private_file import open_private
-from vpsmon.storage.replace import replace_file
+from vpsmon.state.atomic_file import replace_file
+from vpsmon.state.private_file import open_private
+from vpsmon.system.host import Host
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
 from vpsmon.trends.series import Point, Series
 

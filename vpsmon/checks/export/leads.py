@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.leads import LeadCount, read_lead_count
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.stack.postgres.leads import LeadCount, read_lead_count
+from vpsmon.system.host import Host
 
 ROWS = {"lead_count": "leads"}
 METRICS = {"lead_count": "Leads in the database; an estimate where a table is too large to be counted."}

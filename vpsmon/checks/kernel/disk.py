@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.disk_space import DiskSpace
-from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.text import clean, format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.text import clean, format_bytes
+from vpsmon.system.disk_space import DiskSpace
+from vpsmon.system.host import Host
 
 ROWS = {"disk_usage": "percent"}
 METRICS = {"vpsmon_disk_used_percent": "How full the filesystem of each path of DISK_PATHS is, as df shows it."}

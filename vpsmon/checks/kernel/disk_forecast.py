@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from vpsmon.checks._forecast_common import NO_HISTORY, describe_end, is_calm, note_trend, read_tails
 from vpsmon.checks._limits import judge_below
-from vpsmon.checks._outlook import NO_HISTORY, describe_end, is_calm, note_trend, read_tails
-from vpsmon.findings import Finding, Previous
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.text import clean
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, Previous
+from vpsmon.core.text import clean
+from vpsmon.system.host import Host
 from vpsmon.trends.forecast import Plan, Trend, find_trend
 from vpsmon.trends.history import Tails, make_series
 from vpsmon.trends.samples import DISK_PREFIX, MACHINE

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from vpsmon.checks._forecast_common import describe_end, is_calm, note_trend, read_tails
 from vpsmon.checks._limits import judge_below
-from vpsmon.checks._outlook import describe_end, is_calm, note_trend, read_tails
-from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import Host
-from vpsmon.proc import pick, read_counters
-from vpsmon.settings import Settings
-from vpsmon.text import MEGABYTE, clean
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.text import MEGABYTE, clean
+from vpsmon.system.host import Host
+from vpsmon.system.proc import pick, read_counters
 from vpsmon.trends.forecast import Plan, Trend, find_trend
 from vpsmon.trends.history import Tails, make_series
 from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX, MACHINE

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_below
-from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import Host
-from vpsmon.proc import pick, read_counters
-from vpsmon.settings import Settings
-from vpsmon.text import MEGABYTE, format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.text import MEGABYTE, format_bytes
+from vpsmon.system.host import Host
+from vpsmon.system.proc import pick, read_counters
 
 ROWS = {"memory_available": "bytes"}
 METRICS = {

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vpsmon.findings import Event, Finding, Previous, ReadError
-from vpsmon.host import Host
-from vpsmon.proc import read_boot_id, read_counters
-from vpsmon.settings import Settings
-from vpsmon.text import clean, format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Event, Finding, Previous, ReadError
+from vpsmon.core.text import clean, format_bytes
+from vpsmon.system.host import Host
+from vpsmon.system.proc import read_boot_id, read_counters
 
 if TYPE_CHECKING:
-    from vpsmon.kernel_log import OomKill
+    from vpsmon.system.kernel_log import OomKill
 
 ROWS = {"oom_kills": "count"}
 # A new boot starts a new log: all of its kills happened since the previous pass.
@@ -47,7 +47,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     if counter is not None and counter == _base(reading, previous).counter and not _is_owed(previous):
         return reading
     # Imported only when there is something to read: its patterns take 3 ms to compile.
-    from vpsmon.kernel_log import find_kills, read_records
+    from vpsmon.system.kernel_log import find_kills, read_records
 
     try:
         records = read_records(host)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from vpsmon.checks._limits import CLEAR_MARGIN
-from vpsmon.findings import Finding, MetricSample, Previous, Status
-from vpsmon.host import Host
-from vpsmon.proc import Pressure, read_memory_pressure
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous, Status
+from vpsmon.system.host import Host
+from vpsmon.system.proc import Pressure, read_memory_pressure
 
 ROWS = {"memory_pressure": "score"}
 METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory: mean of some and full, 0 to 100."}

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
-from vpsmon.checks._shortage import Shortage, is_memory_short, is_swap_nearly_full, read_shortage
-from vpsmon.findings import Finding, NotApplicable, Previous, Status
-from vpsmon.host import Host
-from vpsmon.proc import read_counters
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous, Status
+from vpsmon.system.host import Host
+from vpsmon.system.memory_shortage import Shortage, is_memory_short, is_swap_nearly_full, read_shortage
+from vpsmon.system.proc import read_counters
 
 ROWS = {"file_refaults": "kB/s"}
 _COUNTERS = ("workingset_refault_file", "workingset_refault")

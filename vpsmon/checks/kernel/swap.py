@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
-from vpsmon.checks._shortage import Shortage, is_memory_short, read_shortage
-from vpsmon.findings import Finding, MetricSample, Previous, Status
-from vpsmon.host import Host
-from vpsmon.proc import pick, read_counters
-from vpsmon.settings import Settings
-from vpsmon.text import MEGABYTE, format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous, Status
+from vpsmon.core.text import MEGABYTE, format_bytes
+from vpsmon.system.host import Host
+from vpsmon.system.memory_shortage import Shortage, is_memory_short, read_shortage
+from vpsmon.system.proc import pick, read_counters
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 METRICS = {

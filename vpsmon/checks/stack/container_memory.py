@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
-from vpsmon.host import Host
-from vpsmon.proc import read_counters
-from vpsmon.settings import Settings
-from vpsmon.stack.cgroups import Usage, read_usage
-from vpsmon.stack.containers import STATUSES_WITH_MEMORY, Container, read_containers
-from vpsmon.stack.known_containers import from_memory, to_memory
-from vpsmon.text import clean, format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.text import clean, format_bytes
+from vpsmon.stack.docker.cgroups import Usage, read_usage
+from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, read_containers
+from vpsmon.stack.docker.remembered import from_memory, to_memory
+from vpsmon.system.host import Host
+from vpsmon.system.proc import read_counters
 
 ROWS = {"container_memory": "bytes"}
 METRICS = {

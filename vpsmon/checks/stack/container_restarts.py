@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, MetricSample, Previous
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.containers import Container, read_containers
-from vpsmon.stack.deaths import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
-from vpsmon.text import clean, format_duration
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.text import clean, format_duration
+from vpsmon.stack.docker.containers import Container, read_containers
+from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
+from vpsmon.system.host import Host
 
 ROWS = {"container_restarts": "count"}
 METRICS = {"vpsmon_container_recent_restarts": "Restarts of a container in the last RESTART_LOOP_WINDOW_SEC."}

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vpsmon.checks._missed import find_essentials, follow_essentials, judge_missed
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError, Status
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.containers import Container, read_containers
-from vpsmon.stack.deaths import MOST_EXPLAINED, Death, describe_exit, find_cause
-from vpsmon.stack.protection import ESSENTIAL_LABEL, decide_essential
-from vpsmon.text import clean, format_duration, redact
+from vpsmon.checks._missing_essentials import find_essentials, follow_essentials, judge_missed
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.text import clean, format_duration, redact
+from vpsmon.stack.docker.containers import Container, read_containers
+from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Death, describe_exit, find_cause
+from vpsmon.stack.docker.protection import ESSENTIAL_LABEL, decide_essential
+from vpsmon.system.host import Host
 
 ROWS = {"container_state": ""}
 # What is gone is missed over a reboot as well: `--rm` containers go with the machine.

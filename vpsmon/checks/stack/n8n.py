@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.n8n import LOOPBACK, Queue, find_n8n, is_ready, is_worker_dead, read_executions, read_queue
-from vpsmon.text import format_duration
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.text import format_duration
+from vpsmon.stack.n8n.server import LOOPBACK, Queue, find_n8n, is_ready, is_worker_dead, read_executions, read_queue
+from vpsmon.system.host import Host
 
 ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}
 METRICS = {

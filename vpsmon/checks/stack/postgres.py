@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.postgres import read_rows
-from vpsmon.stack.postgres_session import NoFreeSlot
-from vpsmon.stack.services import miss
-from vpsmon.text import format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.text import format_bytes
+from vpsmon.stack.locate import miss
+from vpsmon.stack.postgres.server import read_rows
+from vpsmon.stack.postgres.session import NoFreeSlot
+from vpsmon.system.host import Host
 
 ROWS = {"postgres_cache_hit": "percent", "postgres_connections": "connections", "postgres_size": "bytes"}
 METRICS = {

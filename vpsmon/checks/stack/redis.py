@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
-from vpsmon.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
-from vpsmon.foreign import parse_integer
-from vpsmon.host import Host
-from vpsmon.settings import Settings
-from vpsmon.stack.redis_server import find_server, read_redis
-from vpsmon.stack.services import miss
-from vpsmon.text import format_bytes
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.strict_json import parse_integer
+from vpsmon.core.text import format_bytes
+from vpsmon.stack.locate import miss
+from vpsmon.stack.redis.server import find_server, read_redis
+from vpsmon.system.host import Host
 
 ROWS = {"redis_memory": "bytes"}
 METRICS = {

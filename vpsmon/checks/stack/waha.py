@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.findings import Finding, MetricSample, Previous, ReadError, Status
-from vpsmon.host import Host
-from vpsmon.settings import Settings
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, MetricSample, Previous, ReadError, Status
+from vpsmon.core.text import clean, format_duration
 from vpsmon.stack.waha import (
     LOOPBACK,
     Broken,
@@ -24,7 +24,7 @@ from vpsmon.stack.waha import (
     read_sessions,
     show_activity,
 )
-from vpsmon.text import clean, format_duration
+from vpsmon.system.host import Host
 
 ROWS = {"waha_session": ""}
 METRICS = {"waha_session_status": "WhatsApp sessions that are connected and that are not."}

@@ -7,11 +7,11 @@ run, so that they are one message, and are not lost when the run is killed.
 from __future__ import annotations
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.recovery.engine.book import Book
-from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import Decision, format_decision, to_sentences
+from vpsmon.core.text import format_utc, redact
+from vpsmon.recovery.engine.memory import Book
 from vpsmon.recovery.engine.store import Store
-from vpsmon.text import format_utc, redact
+from vpsmon.recovery.machine import Machine
+from vpsmon.recovery.model import Decision, format_decision, to_sentences
 
 _LEVELS = {"critical": "CRITICAL", "warning": "WARNING", "info": "INFO", None: "INFO"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from vpsmon.recovery import Rule, name_rule
+from vpsmon.config.settings import Settings
 from vpsmon.recovery.engine.journal import Journal
-from vpsmon.recovery.engine.model import Decision, Outcome, Snapshot, to_sentences
-from vpsmon.settings import Settings
+from vpsmon.recovery.model import Decision, Outcome, Snapshot, to_sentences
+from vpsmon.recovery.rules import Rule, name_rule
 
 # A verification that was cut off or came too early is taken up by later runs for so long.
 _LONGEST_PENDING_SECONDS = 1800.0

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from vpsmon.effectors import Effectors
-from vpsmon.effectors.outcome import Refused
-from vpsmon.findings import ReadError, Severity
-from vpsmon.recovery import Rule, name_rule
-from vpsmon.recovery.engine.book import Book
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError, Severity
+from vpsmon.core.text import format_duration
+from vpsmon.recovery.actions import Effectors
+from vpsmon.recovery.actions.outcome import Refused
 from vpsmon.recovery.engine.journal import Journal
-from vpsmon.recovery.engine.machine import Machine
-from vpsmon.recovery.engine.model import (
+from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.machine import Machine
+from vpsmon.recovery.model import (
     Action,
     Change,
     Decision,
@@ -25,8 +26,7 @@ from vpsmon.recovery.engine.model import (
     describe_done,
     to_sentences,
 )
-from vpsmon.settings import Settings
-from vpsmon.text import format_duration
+from vpsmon.recovery.rules import Rule, name_rule
 
 POLL_SECONDS = 2.0
 _MOST_CALM_DOUBLINGS = 5

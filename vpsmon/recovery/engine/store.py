@@ -11,12 +11,14 @@ from typing import Any, Protocol
 from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import add_entry, choose_identity
-from vpsmon.passes import HISTORY_LOG, PassContext
-from vpsmon.storage.memories import FILE as MEMORIES_FILE
-from vpsmon.storage.private_file import open_private
-from vpsmon.storage.state import RECOVERY_FILE, StateDirectory, StateError
-from vpsmon.storage.totals import FILE as TOTALS_FILE
-from vpsmon.storage.totals import load_totals
+from vpsmon.alerts.totals import FILE as TOTALS_FILE
+from vpsmon.alerts.totals import load_totals
+from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
+from vpsmon.passes.context import PassContext
+from vpsmon.passes.stages import HISTORY_LOG
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.private_file import open_private
+from vpsmon.state.recovery_file import RECOVERY_FILE
 
 LOG = "recovery.log"
 _LOCK_FILE = "recovery.lock"

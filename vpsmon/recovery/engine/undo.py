@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vpsmon.effectors import Effectors
-from vpsmon.effectors.outcome import Done, Gone, Refused
-from vpsmon.findings import ReadError, Severity
-from vpsmon.recovery import Rule, name_rule
-from vpsmon.recovery.engine.book import Book
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError, Severity
+from vpsmon.core.text import format_duration
+from vpsmon.recovery.actions import Effectors
+from vpsmon.recovery.actions.outcome import Done, Gone, Refused
 from vpsmon.recovery.engine.journal import Journal
-from vpsmon.recovery.engine.model import Change, Decision, Snapshot, describe, describe_done, to_sentences
-from vpsmon.settings import Settings
-from vpsmon.text import format_duration
+from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.model import Change, Decision, Snapshot, describe, describe_done, to_sentences
+from vpsmon.recovery.rules import Rule, name_rule
 
 # An engine that hung may carry out late what it was asked for: until then one that runs may yet be stopped.
 _LATE_SECONDS = 180.0

@@ -12,15 +12,15 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from vpsmon.attempts import judge_attempt
 from vpsmon.checks import Check
-from vpsmon.findings import Finding, NotApplicable, Previous, ReadError
-from vpsmon.recovery import Rule
-from vpsmon.recovery.engine.machine import Machine, is_of_kernel
-from vpsmon.recovery.engine.model import Change, Snapshot
-from vpsmon.settings import Settings
-from vpsmon.stack.containers import Container
-from vpsmon.storage.memories import Memories
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.passes.check_memory import Memories
+from vpsmon.passes.run_check import judge_attempt
+from vpsmon.recovery.machine import Machine, is_of_kernel
+from vpsmon.recovery.model import Change, Snapshot
+from vpsmon.recovery.rules import Rule
+from vpsmon.stack.docker.containers import Container
 
 
 class World:

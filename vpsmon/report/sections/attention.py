@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vpsmon.findings import Finding
+from vpsmon.core.findings import Finding
+from vpsmon.core.text import format_duration
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.model import Row
 from vpsmon.report.sections.words import explain
-from vpsmon.text import format_duration
 
 _GRAVITY = ("critical", "warning", "unknown")
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpsmon.checks.stack.container_memory import Measured
-from vpsmon.findings import Finding, Status
+from vpsmon.core.findings import Finding, Status
+from vpsmon.core.text import format_bytes
 from vpsmon.report.facts import Facts, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import Gain, find_gains
 from vpsmon.report.sections.words import ABSENT
-from vpsmon.text import format_bytes
 
 _MOST_SHOWN = 10
 

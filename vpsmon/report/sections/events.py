@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vpsmon.findings import SEVERITIES, Status
+from vpsmon.core.findings import SEVERITIES, Status
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.logs import LogLine, find_repairs
 from vpsmon.report.model import Mark, Row, Section

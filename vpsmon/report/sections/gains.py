@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vpsmon.core.text import MEGABYTE, format_bytes
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.timeline import DAY_SECONDS
-from vpsmon.text import MEGABYTE, format_bytes
 
 # A gain over less than this says more about the start of a container than about its day.
 _LEAST_SPAN_SECONDS = 3600.0

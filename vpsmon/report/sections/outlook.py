@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from vpsmon.checks.kernel.forecast import find_growing
-from vpsmon.findings import Finding
+from vpsmon.core.findings import Finding
+from vpsmon.core.text import MEGABYTE, clean
 from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import find_gains
 from vpsmon.report.sections.words import explain
-from vpsmon.text import MEGABYTE, clean
 
 _MOST_GROWING = 5
 _MOST_GAINS = 3

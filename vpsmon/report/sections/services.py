@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vpsmon.findings import Finding
+from vpsmon.core.findings import Finding
+from vpsmon.core.text import format_bytes
 from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.words import ABSENT, count, explain, join_alike
-from vpsmon.text import format_bytes
 
 
 def make_services(facts: Facts) -> Section:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from vpsmon.core.text import MEGABYTE, format_bytes
 from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Trend
 from vpsmon.report.timeline import EMPTY_DAY, Day, Measure, make_day
-from vpsmon.text import MEGABYTE, format_bytes
 
 # Pressure of a few percent is a quiet machine, and must look like one.
 _LEAST_PRESSURE_TOP = 20.0

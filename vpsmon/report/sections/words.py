@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from vpsmon.core.text import format_duration
 from vpsmon.report.facts import Unread
 from vpsmon.report.model import Report, Row
 from vpsmon.report.timeline import DAY_SECONDS, SLOT_SECONDS
-from vpsmon.text import format_duration
 
 ABSENT = "not here"
 UNREADABLE = "cannot be read"

@@ -1,0 +1,111 @@
+"""What recovery remembers: its clock, the budget, changes and their way back, and content that no version wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.recovery.actions import RealEffectors
+from vpsmon.recovery.actions.outcome import Refused
+from vpsmon.recovery.changes import list_emergencies
+from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.engine.step import find_pause
+from vpsmon.recovery.model import Action, Change, Incident
+from vpsmon.recovery.rules import load_rules
+from vpsmon.state.recovery_file import list_stopped_ids
+
+WALL = 1_800_000_000.0
+STOP = Action("stop_container", "abc", "leaky")
+START = Action("start_container", "abc", "leaky")
+
+
+def change(identity: str = "1", undo: Action = START) -> Change:
+    return Change(identity, "swap_thrashing", STOP, undo, 600.0, "it is calm", 10.0, WALL)
+
+
+def save(book: Book, monotonic: float, wall: float) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(book.to_content(monotonic, wall)))
+    return content
+
+
+def test_the_clock_goes_with_the_kernel_whatever_the_wall_clock_does() -> None:
+    book = Book({}, "a", 100.0, WALL)
+    before = book.at(100.0)
+    later = Book(save(book, 100.0, WALL), "a", 160.0, WALL - 86_400)
+    assert later.at(160.0) - before == pytest.approx(60)
+
+
+@pytest.mark.parametrize(("jump", "passed"), [(300.0, 300.0), (-86_400.0, 0.0)])
+def test_over_a_reboot_it_goes_with_the_wall_clock_and_never_back(jump: float, passed: float) -> None:
+    content = save(Book({}, "a", 100.0, WALL), 100.0, WALL)
+    book = Book(content, "b", 5.0, WALL + jump)
+    assert book.at(5.0) == pytest.approx(content["clock"]["seconds"] + passed)
+
+
+def test_actions_and_incidents_are_forgotten_in_time() -> None:
+    book = Book({}, "a", 0.0, WALL)
+    book.actions.append(0.0)
+    book.find("rule", Incident("t", "n", "m", ()), 0.0)
+    assert book.count_actions(3599) == 1
+    assert book.count_actions(3600) == 0
+    assert save(book, 6 * 3600, WALL)["incidents"] == {}
+
+
+def test_a_second_change_keeps_the_way_back_to_the_beginning() -> None:
+    book = Book({}, "a", 0.0, WALL)
+    first = Action("set_memory_limit", "abc", "n", {"memory_bytes": 100})
+    second = Action("set_memory_limit", "abc", "n", {"memory_bytes": 125})
+    assert book.add_change(change("1", first))
+    assert not book.add_change(change("2", second))
+    assert [each.undo for each in Book(save(book, 0, WALL), "a", 0.0, WALL).changes] == [first]
+
+
+def test_the_pause_doubles_with_each_attempt() -> None:
+    pauses = [find_pause(load_rules()[1], {"attempts": count, "last": 50.0}, 50.0) for count in (1, 2, 3)]
+    assert pauses == [300.0, 600.0, 1200.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"changes": [{"id": 1}]},
+        {"changes": 7},
+        {"changes": [{**change()._asdict(), "since_seconds": float("nan")}]},
+        {"changes": [{**change()._asdict(), "undo": ["rm", "abc", "leaky"]}]},
+        {"actions": ["x"]},
+        {"incidents": {"a/b": {}}},
+        {"incidents": []},
+        {"clock": {"boot_id": "a"}},
+        {"notices": [[1]]},
+        {"memories": {"a": 3}},
+    ],
+)
+def test_what_no_version_wrote_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        Book(content, "a", 0.0, WALL)
+
+
+def test_status_tells_what_is_changed_and_survives_nonsense() -> None:
+    book = Book({}, "a", 0.0, WALL)
+    book.add_change(change())
+    content = save(book, 0, WALL)
+    (emergency,) = list_emergencies(content)
+    assert (emergency.text, emergency.until) == ("stopped the container leaky", "it is calm")
+    assert list_stopped_ids(content) == {"abc"}
+    assert list_emergencies({"changes": [3]}) == []
+    assert list_stopped_ids({"changes": [{"undo": 3}]}) == set()
+
+
+def test_the_effector_itself_refuses_to_stop_what_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    import contextlib
+
+    class Client:
+        def inspect_container(self, identity: str) -> dict[str, Any]:
+            return {"Id": identity, "Name": "/postgres", "State": {"Status": "running"}}
+
+    monkeypatch.setattr("vpsmon.stack.docker.client.open_client", lambda timeout: contextlib.nullcontext(Client()))
+    with pytest.raises(Refused, match="essential"):
+        RealEffectors(DEFAULTS).perform(STOP)

@@ -1,0 +1,48 @@
+"""What the forecasts of memory and disk have in common: the history, the words for an end, and when it is off.
+
+A trend is not gone because one pass is not sure of it, so each forecast remembers when there was one last.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vpsmon.core.findings import NotApplicable
+from vpsmon.core.text import format_duration
+from vpsmon.system.host import Host
+from vpsmon.system.proc import read_boot_id
+from vpsmon.trends.history import Tails, history_of
+
+# An alert ends only after so long without a trend, unless much was freed meanwhile.
+_CALM_SECONDS = 3600
+_MUCH_FREED = 1.3
+NO_HISTORY = "the first pass has nothing to look back on; see the next one"
+
+
+def read_tails(host: Host, kind: str) -> Tails:
+    """Return the newest samples of a kind, the same for the whole pass. Raises NotApplicable, OSError."""
+    history = history_of(host)
+    if history is None:
+        raise NotApplicable("there is no history to look back on: the state directory cannot be used")
+    return host.once(f"history of {kind}", lambda: history.read(kind, read_boot_id(host), host.monotonic_seconds()))
+
+
+def describe_end(hours_left: float, wall_seconds: float) -> str:
+    """Return how long it takes and when that is on the owner's clock: `5 h (about 03:40)`, `2 d (about Tue 11:00)`."""
+    end = time.localtime(wall_seconds + hours_left * 3600)
+    when = time.strftime("%H:%M" if hours_left < 20 else "%a %H:%M", end)
+    return f"{format_duration(hours_left * 3600)} (about {when})"
+
+
+def note_trend(is_there: bool, monotonic_seconds: float, free_mb: float, before: Any) -> dict[str, float] | None:
+    """Return when there was a trend last, and what was free then; None where there was none."""
+    return {"monotonic_seconds": monotonic_seconds, "free_mb": free_mb} if is_there else before
+
+
+def is_calm(last: dict[str, float] | None, monotonic_seconds: float, free_mb: float) -> bool:
+    """Return whether the latest trend is long ago, or much has been freed since, as by a restart."""
+    if last is None:
+        return True
+    is_long_ago = monotonic_seconds - last["monotonic_seconds"] >= _CALM_SECONDS
+    return is_long_ago or free_mb > last["free_mb"] * _MUCH_FREED

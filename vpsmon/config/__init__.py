@@ -1,0 +1,1 @@
+"""The keys of monitor.conf, and reading them."""

@@ -1,0 +1,1 @@
+"""What every room shares: rows of a pass, text, strict JSON, the text format of Prometheus. No input or output."""

@@ -1,0 +1,1 @@
+"""Talking to other machines: connections, HTTP, mail."""

@@ -1,0 +1,1 @@
+"""One pass: look, judge, remember, decide what to report."""

@@ -1,0 +1,84 @@
+"""A container that runs and fails its health check for longer than UNHEALTHY_AFTER_SEC.
+
+Docker itself never restarts one that is merely unhealthy. It is restarted with its own time to end; not while its first
+health check is still to come, and not while the database that it needs is what is down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vpsmon.config.settings import Settings
+from vpsmon.core.text import clean, format_duration
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
+from vpsmon.recovery.rules._dependencies import describe_bad_dependency, find_databases
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.docker.protection import carries_essential, is_left_alone, list_network_users
+
+COMMANDS = ("unhealthy",)
+ORDER = 20
+CHECKS = ("stack.container_state",)
+COOLDOWN_SECONDS = 300.0
+_ATTEMPTS = 3
+# Longer than most start periods; a slower one is told by a later run.
+_VERIFY_SECONDS = 90.0
+
+
+def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
+    """Return by container since when it has been unhealthy in this life: [seconds, start]."""
+    if snapshot.containers is None:
+        return memory
+    fresh = {}
+    for container in snapshot.containers:
+        if container.status == "running" and container.health == "unhealthy":
+            since, started = memory.get(container.id, (None, None))
+            is_same = since is not None and started == container.started_wall_seconds
+            fresh[container.id] = [float(since) if is_same else snapshot.seconds, container.started_wall_seconds]
+    return fresh
+
+
+def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> list[Incident]:
+    """Return the containers that have been unhealthy for too long; those that others need come first."""
+    incidents = []
+    for container in snapshot.containers or ():
+        since, _ = memory.get(container.id, (None, None))
+        if since is None or is_left_alone(container):
+            continue
+        seconds = snapshot.seconds - since
+        if seconds >= settings.UNHEALTHY_AFTER_SEC:
+            incidents.append(_describe(snapshot, container, seconds, settings))
+    databases = {each.id for each in find_databases(snapshot, settings)}
+    return sorted(incidents, key=lambda each: (each.target not in databases, bool(each.held_back), each.name))
+
+
+def _describe(snapshot: Snapshot, container: Container, seconds: float, settings: Settings) -> Incident:
+    name = clean(container.name)
+    step = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
+    steps = (step,) * _ATTEMPTS
+    advice = f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says"
+    users = [clean(each.name) for each in list_network_users(container, snapshot.containers or ())]
+    if carries_essential(container, snapshot.containers or (), settings):
+        # They would keep running without a network, which nothing gives back to them but a restart of their own.
+        steps = ()
+        advice += f"; docker restart {' '.join([name, *users])} restarts it together with those that use its network"
+    return Incident(
+        container.id,
+        name,
+        f"{name} has failed its health check for {format_duration(seconds)}",
+        steps,
+        advice,
+        container.id,
+        describe_bad_dependency(snapshot, container, settings),
+    )
+
+
+def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
+    """Return whether the container is healthy; while it starts, that is not known yet."""
+    if snapshot.containers is None:
+        return "pending"
+    container = snapshot.find_container(target)
+    if container is None:
+        return "gone"
+    if container.status == "running" and container.health in ("healthy", None):
+        return "repaired"
+    return "pending" if container.status == "running" and container.health == "starting" else "failing"

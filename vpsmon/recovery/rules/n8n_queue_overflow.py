@@ -1,0 +1,163 @@
+"""A queue of n8n that does not get its work done: more than N8N_QUEUE_MAX jobs wait, or none is run for minutes.
+
+Jobs that wait while none is run mean a dead worker: it is restarted, not n8n itself. Else what can wait is paused:
+the active workflows tagged N8N_LOW_PRIORITY_TAG, which are activated again when the queue has been below half for ten
+minutes. Pausing stops what comes in, jobs that are queued already still run. A queue that drains by itself is left
+alone however long it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vpsmon.config.settings import Settings
+from vpsmon.core.text import clean, format_duration
+from vpsmon.recovery.machine import Machine
+from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
+from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.stack.docker.containers import Container, find_container
+from vpsmon.stack.docker.protection import is_left_alone
+from vpsmon.stack.locate import read_options
+from vpsmon.stack.n8n.server import Queue, is_worker_dead
+
+COMMANDS = ("queue",)
+ORDER = 50
+CHECKS = ("stack.n8n",)
+COOLDOWN_SECONDS = 900.0
+_ATTEMPTS = 3
+# A burst is over, or at least drains, after this.
+_OVER_FOR_SECONDS = 120.0
+_MARK_EVERY_SECONDS = 60.0
+_LONGEST_GAP_SECONDS = 900.0
+_MOST_MARKS = 6
+_CALM_SECONDS = 600.0
+_WORKER_SECONDS = 90.0
+_PAUSE = "pause"
+
+
+def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
+    """Return how long the queue was lately, while it is too long: marks of [seconds, jobs waiting]."""
+    queue = _find_queue(snapshot)
+    if queue is None:
+        return memory
+    if queue.waiting <= settings.N8N_QUEUE_MAX:
+        return {}
+    marks = [[float(seconds), float(waiting)] for seconds, waiting in memory.get("marks", [])]
+    if marks and snapshot.seconds - marks[-1][0] > _LONGEST_GAP_SECONDS:
+        marks = []  # nobody knows what the queue did meanwhile
+    if not marks or snapshot.seconds - marks[-1][0] >= _MARK_EVERY_SECONDS:
+        marks.append([snapshot.seconds, queue.waiting])
+    return {"marks": marks[-_MOST_MARKS:]}
+
+
+def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> list[Incident]:
+    """Return the dead workers, or else the queue that only gets longer."""
+    queue = _find_queue(snapshot)
+    if queue is None or not queue.waiting:
+        return []
+    if _is_dead(snapshot, queue):
+        return _describe_dead(snapshot, queue, settings)
+    is_paused = any(each.undo.verb == "resume_workflows" for each in snapshot.changes)
+    if queue.waiting <= settings.N8N_QUEUE_MAX or is_paused or not _has_lasted(snapshot, queue, memory):
+        return []
+    main = find_container(snapshot.containers or [], settings.N8N_CONTAINER)
+    if main is not None and is_left_alone(main):
+        return []
+    message = f"{queue.waiting} jobs wait for n8n, more than {settings.N8N_QUEUE_MAX}, and they do not get fewer"
+    tag = clean(settings.N8N_LOW_PRIORITY_TAG)
+    advice = f"give n8n's worker more concurrency, or tag workflows that can wait with {tag}"
+    pause = Step(Action("pause_workflows", _PAUSE, "n8n"), 0.0)
+    return [Incident(_PAUSE, "queue", message, (pause,) * _ATTEMPTS, advice)]
+
+
+def _find_queue(snapshot: Snapshot) -> Queue | None:
+    reading = snapshot.readings.get("n8n")
+    return reading.queue if reading is not None and isinstance(reading.queue, Queue) else None
+
+
+def _has_lasted(snapshot: Snapshot, queue: Queue, memory: dict[str, Any]) -> bool:
+    """Return whether it has been too long for minutes without getting shorter."""
+    marks = memory.get("marks", [])
+    if not marks or snapshot.seconds - marks[0][0] < _OVER_FOR_SECONDS:
+        return False
+    return bool(queue.waiting >= max(marks[0][1], marks[-1][1]))
+
+
+def _is_dead(snapshot: Snapshot, queue: Queue) -> bool:
+    stuck_seconds = float(snapshot.memories.get("n8n", {}).get("stuck_seconds", 0.0))
+    return is_worker_dead(queue, stuck_seconds)
+
+
+def _describe_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Incident]:
+    seconds = float(snapshot.memories["n8n"]["stuck_seconds"])
+    lasting = format_duration(seconds)
+    message = f"{queue.waiting} jobs wait for n8n and none has been run for {lasting}: the worker is dead"
+    workers = [each for each in snapshot.containers or () if each.status == "running" and _is_worker(each, settings)]
+    advice = "look into the log of n8n's worker; does it reach Redis and PostgreSQL?"
+    if not workers:
+        why = snapshot.containers_error or "no running container has the command `worker`"
+        return [Incident("worker", "worker", message, (), f"start n8n's worker: {why}")]
+    return [
+        Incident(
+            each.id,
+            clean(each.name),
+            message,
+            (Step(Action("restart_container", each.id, each.name), _WORKER_SECONDS),) * _ATTEMPTS,
+            advice,
+            each.id,
+            describe_bad_dependency(snapshot, each, settings),
+        )
+        for each in workers
+        if not is_left_alone(each)
+    ]
+
+
+def _is_worker(container: Container, settings: Settings) -> bool:
+    """Return whether it is a worker of n8n: `n8n worker`, and of n8n's image or one that says so itself."""
+    main = find_container([container], settings.N8N_CONTAINER)
+    words = read_options(container)
+    is_of_n8n = "n8n" in container.image or "n8n" in container.name or "n8n" in (container.service or "")
+    return main is None and is_of_n8n and "worker" in words
+
+
+def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
+    """Find out which workflows there are to pause. Raises ReadError."""
+    if incident.target != _PAUSE:
+        return incident
+    from vpsmon.stack.n8n.api import KeyRefused
+
+    try:
+        found = machine.list_low_priority_workflows()
+    except KeyRefused as refusal:
+        return incident._replace(steps=(), advice=str(refusal))
+    if not found:
+        return incident._replace(steps=(), advice=f"no active workflow may be paused: {incident.advice}")
+    keys = ("id", "name", "active_version", "draft")
+    details = {"items": [{key: getattr(each, key) for key in keys} for each in found]}
+    until = "the queue has been below half for 10 min"
+    undo = Undo(Action("resume_workflows", _PAUSE, "n8n", details), _CALM_SECONDS, until)
+    note = (
+        "callers of their webhooks get 404 meanwhile, and jobs that are queued already still run; "
+        f"they are activated again when {until}"
+    )
+    step = Step(Action("pause_workflows", _PAUSE, "n8n", details), 0.0, undo=undo, note=note)
+    return incident._replace(steps=(step,) * _ATTEMPTS)
+
+
+def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
+    """Return whether the worker takes jobs; of a pause that was cut off nobody knows which workflows it has reached."""
+    if target == _PAUSE:
+        return "failing"
+    if snapshot.containers is not None and snapshot.find_container(target) is None:
+        return "gone"
+    queue = _find_queue(snapshot)
+    if queue is None:
+        return "pending"
+    stuck_seconds = float(snapshot.memories.get("n8n", {}).get("stuck_seconds", 0.0))
+    return "repaired" if queue.running or not queue.waiting or stuck_seconds == 0 else "failing"
+
+
+def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
+    """Return whether the queue is below half of what is too long."""
+    queue = _find_queue(snapshot)
+    return queue is not None and queue.waiting < settings.N8N_QUEUE_MAX / 2

@@ -1,0 +1,87 @@
+"""A container that should run, and does not because its last start failed: a port in use, a mount or network missing.
+
+Docker tries such a start once, also where the restart policy is `always`, and then leaves the container exited: this is
+how a reboot or an update of Docker loses one. It is started again a few times, with growing pauses. One that somebody
+has stopped carries no error of a start, and is left alone; so is one that has lain there for longer than a day.
+"""
+
+from __future__ import annotations
+
+from vpsmon.config.settings import Settings
+from vpsmon.core.text import clean, redact
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
+from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.docker.protection import is_essential, is_left_alone
+
+# What does not come up makes others unhealthy, and is the end of a loop.
+COMMANDS = ("loops", "unhealthy")
+ORDER = 15
+CHECKS = ("stack.container_state",)
+COOLDOWN_SECONDS = 300.0
+_ATTEMPTS = 3
+_VERIFY_SECONDS = 60.0
+# Docker takes a run of 10 s for a success.
+_STAYS_UP_SECONDS = 10.0
+_FORGOTTEN_AFTER_SECONDS = 86_400.0
+_LONG_POLICIES = ("always", "unless-stopped")
+# What `docker stop` and `docker kill` leave.
+_STOPPED_STATUSES = (0, 137, 143)
+
+
+def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incident]:
+    """Return the containers whose start failed; those that others need come first."""
+    stopped_by_us = {each.undo.target for each in snapshot.changes if each.undo.verb == "start_container"}
+    failed = [
+        each
+        for each in snapshot.containers or ()
+        if _has_failed(each, settings) and each.id not in stopped_by_us and not is_left_alone(each)
+    ]
+    incidents = [_describe(snapshot, each, settings) for each in failed]
+    return sorted(incidents, key=lambda each: (bool(each.held_back), each.name))
+
+
+def _has_failed(container: Container, settings: Settings) -> bool:
+    if container.status not in ("exited", "created"):
+        return False
+    if container.restart_policy == "on-failure":
+        # Docker has given up. What ran may not be fit to run again, but without a database nothing works.
+        has_given_up = container.restart_count > 0 and container.exit_code not in _STOPPED_STATUSES
+        return is_essential(container, settings) and (bool(container.start_error) or has_given_up)
+    return container.restart_policy in _LONG_POLICIES and bool(container.start_error)
+
+
+def _describe(snapshot: Snapshot, container: Container, settings: Settings) -> Incident:
+    name = clean(container.name)
+    why = clean(redact(container.start_error), 300) or f"it ended with {container.exit_code} and Docker has given up"
+    step = Step(Action("start_container", container.id, container.name), _VERIFY_SECONDS)
+    return Incident(
+        container.id,
+        name,
+        f"{name} should run (restart policy {clean(container.restart_policy)}) and does not: {why}",
+        (step,) * _ATTEMPTS if _is_fresh(container, snapshot.wall_seconds) else (),
+        f"mend the cause, then docker start {name}: Docker does not try again by itself",
+        container.id,
+        describe_bad_dependency(snapshot, container, settings),
+    )
+
+
+def _is_fresh(container: Container, wall_seconds: float) -> bool:
+    """Return whether it ran, or was made, within the last day: who has left it there for longer has other plans."""
+    latest = max(container.finished_wall_seconds or 0.0, container.created_wall_seconds or 0.0)
+    return wall_seconds - latest < _FORGOTTEN_AFTER_SECONDS
+
+
+def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
+    """Return whether the container runs and stays up."""
+    if snapshot.containers is None:
+        return "pending"
+    container = snapshot.find_container(target)
+    if container is None:
+        return "gone"
+    if container.status != "running" or container.health == "unhealthy":
+        return "failing"
+    run_seconds = snapshot.wall_seconds - (container.started_wall_seconds or snapshot.wall_seconds)
+    if container.health == "starting" or run_seconds < _STAYS_UP_SECONDS:
+        return "pending"
+    return "repaired"

@@ -1,0 +1,113 @@
+"""A WhatsApp session that is down for WAHA_STUCK_AFTER_SEC, or a WAHA whose API has not answered for so long.
+
+What counts is judged by the check `waha_session`; a quiet session is connected, and one that waits for a person, as for
+a code to scan, is never critical. First the session is restarted, which concerns one number; then the container, after
+which the sessions that ran before are started: WAHA before 2026.6 leaves them stopped. Never logged out: that would
+need the phone. Each login risks WhatsApp's throttling, so there are three attempts with growing pauses, then a person
+is asked.
+"""
+
+from __future__ import annotations
+
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Finding
+from vpsmon.core.text import clean
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
+from vpsmon.stack.docker.containers import Container, find_container
+from vpsmon.stack.docker.protection import is_left_alone
+from vpsmon.stack.waha import Session, is_connected, needs_a_person
+
+COMMANDS = ("waha",)
+ORDER = 40
+CHECKS = ("stack.waha",)
+COOLDOWN_SECONDS = 600.0
+_ROW = "waha_session"
+# What the API itself is called where sessions go by their names, which are never empty.
+_API = ""
+# A session needs some 10 s, a container with Chromium up to a minute on a small machine.
+_SESSION_SECONDS = 60.0
+_CONTAINER_SECONDS = 150.0
+
+
+def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incident]:
+    """Return the sessions that are stuck, or the API that does not answer."""
+    container = find_container(snapshot.containers or [], settings.WAHA_CONTAINER)
+    if container is not None and is_left_alone(container):
+        return []
+    api = snapshot.find(_ROW)
+    if api is not None and api.status == "critical":
+        return [_describe_api(snapshot, api, container)]
+    sessions = _list_sessions(snapshot)
+    names = {clean(each.name): each for each in sessions}
+    critical = [each for each in snapshot.findings.get(_ROW, ()) if each.object and each.status == "critical"]
+    return [_describe_session(snapshot, each, names.get(each.object or ""), container) for each in critical]
+
+
+def _list_sessions(snapshot: Snapshot) -> list[Session]:
+    reading = snapshot.readings.get("waha")
+    return list(reading.sessions or []) if reading else []
+
+
+def _describe_api(snapshot: Snapshot, finding: Finding, container: Container | None) -> Incident:
+    # One that is not running was stopped by somebody, or its engine cannot start it: container_state tells.
+    can_restart = container is not None and container.status == "running"
+    steps = (_restart_container(snapshot, container),) * 2 if can_restart and container is not None else ()
+    touches = container.id if container else ""
+    return Incident(_API, "API", finding.message, steps, finding.advice, touches)
+
+
+def _describe_session(
+    snapshot: Snapshot, finding: Finding, session: Session | None, container: Container | None
+) -> Incident:
+    name = finding.object or ""
+    if session is None or needs_a_person(session.status):
+        return Incident(session.name if session else name, name, finding.message, (), finding.advice)
+    verb = "start_session" if session.status == "STOPPED" else "restart_session"
+    own = Step(Action(verb, session.name, session.name), _SESSION_SECONDS)
+    steps = (own, own, own)
+    touches = ""
+    if container is not None and container.status == "running":
+        whole = _restart_container(snapshot, container)
+        others_work = any(is_connected(each.status) for each in _list_sessions(snapshot))
+        # All numbers go down with the container: where others work, it comes last.
+        steps = (own, own, whole) if others_work else (own, whole, whole)
+        touches = container.id
+    return Incident(session.name, name, finding.message, steps, finding.advice, touches)
+
+
+def _restart_container(snapshot: Snapshot, container: Container | None) -> Step:
+    assert container is not None  # noqa: S101 the callers have looked
+    names = _list_running(snapshot)
+    start = Action("start_sessions", container.id, container.name, {"items": names})
+    return Step(Action("restart_container", container.id, container.name), _CONTAINER_SECONDS, start if names else None)
+
+
+def _list_running(snapshot: Snapshot) -> list[str]:
+    """Return the sessions that nobody has stopped, also those that the API does not tell at the moment."""
+    remembered = snapshot.memories.get("waha", {}).get("sessions", {})
+    by_hand = {name for name, state in remembered.items() if state[0] == "stopped"}
+    listed = [each.name for each in _list_sessions(snapshot) if each.status != "STOPPED"]
+    return sorted((set(listed) | set(remembered)) - by_hand)
+
+
+def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
+    """Return whether the session is connected, or the API answers and those that ran before are connected again."""
+    reading = snapshot.readings.get("waha")
+    if reading is None or reading.sessions is None:
+        return "failing"
+    if target == _API:
+        return "pending" if _is_any_coming_up(snapshot) else "repaired"
+    session = next((each for each in reading.sessions if each.name == target), None)
+    return "repaired" if session is not None and is_connected(session.status) else "failing"
+
+
+def _is_any_coming_up(snapshot: Snapshot) -> bool:
+    """Return whether a session that ran before the API was in trouble is still on its way."""
+    running = _list_running(snapshot)
+    return any(
+        each.name in running
+        and each.status != "FAILED"
+        and not is_connected(each.status)
+        and not needs_a_person(each.status)
+        for each in _list_sessions(snapshot)
+    )

@@ -1,0 +1,71 @@
+"""What the resident monitor loads while memory is short: from the disk of a machine that thrashes it takes long."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from importlib import import_module
+
+# What a pass needs besides the kernel checks, which come before it.
+_OF_A_PASS = ("vpsmon.system.kernel_log", "vpsmon.passes.problems", "vpsmon.passes.stack_stage")
+# What a message and the rule for memory need.
+_URGENT_MODULES = (
+    "socket",
+    "vpsmon.resident.child_tasks",
+    "vpsmon.alerts.delivery",
+    "vpsmon.alerts.telegram",
+    "vpsmon.net.http_client",
+    "vpsmon.checks.stack.container_memory",
+    "vpsmon.stack.docker.stop_by_signal",
+    "vpsmon.recovery.rules.swap_thrashing",
+    "vpsmon.recovery.run",
+)
+_CALM_SECONDS = 120.0
+
+
+class Preload:
+    """Loads it step by step: all at once took 20 s, in which nothing was heard. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._latest_ring_seconds = float("-inf")
+        self._steps: Iterator[bool] | None = None
+        self.is_loading = False
+        # Importing is most of the work of a pass. Done here first, it is done once and not by each pass again.
+        self.holds_passes = False
+
+    def ring(self, now: float, sends_by_tls: bool) -> None:
+        """Note that tasks wait for memory: from now on there is something to load."""
+        self._latest_ring_seconds = now
+        if self._steps is None:
+            self._steps = _load(sends_by_tls)
+            self.is_loading = self.holds_passes = True
+
+    def load_next(self) -> None:
+        """Take the next step."""
+        if self._steps is None:
+            return
+        can_look = next(self._steps, None)
+        self.holds_passes = can_look is False
+        if can_look is None:
+            self.is_loading = False
+            gc.freeze()
+
+    def may_shrink(self, now: float) -> bool:
+        """Return whether something was loaded, and memory has not been short for a while."""
+        return self._steps is not None and now - self._latest_ring_seconds > _CALM_SECONDS
+
+
+def _load(sends_by_tls: bool) -> Iterator[bool]:
+    """Take a step each time, and yield whether a pass has all it needs."""
+    from vpsmon.checks import list_modules
+
+    for name in (*list_modules("kernel"), *_OF_A_PASS):
+        import_module(name)
+        yield name == _OF_A_PASS[-1]
+    for name in _URGENT_MODULES:
+        import_module(name)
+        yield True
+    if sends_by_tls:
+        from vpsmon.net.http_client import make_tls_context
+
+        make_tls_context()

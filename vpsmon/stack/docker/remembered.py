@@ -1,0 +1,103 @@
+"""The containers as the last pass saw them, for a machine that thrashes: the engine takes a minute there, or is silent.
+
+What an id stands for stays as it is: its labels, its network, how it wants to be stopped. Whether it still runs, the
+kernel tells. Nothing that may hold a secret is kept: of the labels only those that vpsmon goes by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vpsmon.core.findings import ReadError
+from vpsmon.stack.docker.cgroups import read_groups
+from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, parse_container
+from vpsmon.system.host import Host
+
+_KEPT: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "name": (str,),
+    "service": (str, type(None)),
+    "project": (str, type(None)),
+    "image": (str,),
+    "labels": (dict,),
+    "status": (str,),
+    "pid": (int,),
+    "network_mode": (str,),
+    "is_for_one_task": (bool,),
+    "stop_timeout_seconds": (int, type(None)),
+    "stop_signal": (str,),
+}
+_OWN_LABELS = "vpsmon."
+
+
+def to_memory(containers: Iterable[Container]) -> list[dict[str, Any]]:
+    """Return what is to be remembered of containers."""
+    return [
+        {name: getattr(each, name) for name in _KEPT}
+        | {"labels": {key: value for key, value in each.labels.items() if key.startswith(_OWN_LABELS)}}
+        for each in containers
+        if not each.inspect_error
+    ]
+
+
+def from_memory(records: Any) -> list[Container]:
+    """Return the containers that were remembered; what is of another form is left out."""
+    nothing = parse_container({})
+    return [
+        nothing._replace(**{name: record[name] for name in _KEPT})
+        for record in (records if isinstance(records, list) else ())
+        if _is_whole(record)
+    ]
+
+
+def _is_whole(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
+    return all(name in record and isinstance(record[name], kinds) for name, kinds in _KEPT.items())
+
+
+def update(host: Host, known: Sequence[Container]) -> list[Container]:
+    """Return the containers as the kernel has them now: one that ran and has no process any more is exited."""
+    return [_update(host, each) if each.status in STATUSES_WITH_MEMORY else each for each in known]
+
+
+def _update(host: Host, container: Container) -> Container:
+    if is_in_container(host, container.pid, container.id):
+        return container
+    pid = _find_first_process(host, container.id)
+    return container._replace(pid=pid) if pid else container._replace(status="exited", pid=0)
+
+
+def is_in_container(host: Host, pid: int, container_id: str) -> bool:
+    """Return whether a process is there, and one of a container."""
+    try:
+        return bool(read_groups(host, container_id, pid))
+    except ReadError:
+        return False
+
+
+def _find_first_process(host: Host, container_id: str) -> int | None:
+    """Return the process that has number 1 in the container: it was restarted since. None where nothing runs in it."""
+    try:
+        return next(
+            (
+                pid
+                for pid in sorted(host.list_process_ids())
+                if is_in_container(host, pid, container_id) and _is_first(host, pid)
+            ),
+            None,
+        )
+    except OSError:
+        return None
+
+
+def _is_first(host: Host, pid: int) -> bool:
+    """Return whether a process is the first of its namespace: the last number of NSpid (proc_pid_status(5))."""
+    try:
+        status = host.read_file(os.path.join(host.proc, str(pid), "status"))
+    except OSError:
+        return False
+    numbers = next((line.split() for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return numbers[-1:] == ["1"]

@@ -1,0 +1,1 @@
+"""n8n: finding it, its API, its executions."""

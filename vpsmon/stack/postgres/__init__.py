@@ -1,0 +1,1 @@
+"""PostgreSQL: finding it, a session, what is read."""

@@ -1,0 +1,1 @@
+"""Redis: finding it, its protocol, a session."""

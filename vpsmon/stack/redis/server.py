@@ -1,0 +1,112 @@
+"""Redis: where the server is, and one connection a pass that every reader shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import clean
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.locate import find_option, locate, read_options, to_port
+from vpsmon.stack.presence import REDIS_PORT
+from vpsmon.stack.redis.protocol import Command, Target, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.session import RedisSession, Server
+from vpsmon.system.host import Host
+from vpsmon.system.proc import is_listening
+
+_SET_URL = "set REDIS_URL to redis://user:password@host:6379/0"
+_PASSWORD_KEYS = ("REDIS_PASSWORD", "REDISCLI_AUTH")
+
+
+def find_server(host: Host, settings: Settings) -> Server:
+    """Return the server: REDIS_URL, else the container, else one on this host. Raises ReadError."""
+    return host.once("redis server", lambda: _find_server(host, settings))
+
+
+def read_redis(host: Host, settings: Settings, commands: Sequence[Command], database: int | None = None) -> list[Any]:
+    """Return the answers to read-only commands sent in one go, e.g. [("LLEN", "bull:jobs:wait"), ("TYPE", "key")].
+
+    Text is str (undecodable bytes replaced, INFO the whole of it), counts are int, a missing key None or [] as Redis
+    says. `database` is the index, by default that of REDIS_URL, else 0. Safe from every thread. Takes at most 2 s to
+    connect and 2 s to answer. Raises NotApplicable (no Redis on this machine) or ReadError (it cannot be
+    reached, or refuses a command: one refused command fails all); a server that stopped answering fails every later
+    call of the pass at once.
+    """
+    session = host.once("redis session", lambda: _open(host, settings))
+    return session.run(commands, database)
+
+
+def _open(host: Host, settings: Settings) -> RedisSession:
+    """Return the session; it is closed with the host, that is with the pass."""
+    import weakref
+
+    session = RedisSession(find_server(host, settings))
+    weakref.finalize(host, session.close)
+    return session
+
+
+def _find_server(host: Host, settings: Settings) -> Server:
+    if settings.REDIS_URL:
+        return _read_url(settings.REDIS_URL)
+    place = locate(host, settings, "REDIS_CONTAINER", "REDIS_URL", _find_port)
+    if place.container is None:
+        if place.absence and not is_listening(host, REDIS_PORT):
+            raise place.absence
+        return Server("on this host", (TcpTarget("127.0.0.1"),), _SET_URL, absence=place.absence)
+    container = place.container
+    username, password = _find_login(container)
+    targets = tuple(TcpTarget(each.host, each.port, username, password) for each in place.addresses)
+    source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(password))
+    return Server(source, targets, remedy, container.memory_limit_bytes)
+
+
+def _read_url(url: str) -> Server:
+    try:
+        target = _parse_url(url)
+    except ValueError:
+        # The complaint repeats the part that is not understood, which may be the password.
+        raise ReadError(
+            "REDIS_URL is malformed: write redis://user:password@host:6379/0 (rediss:// with TLS, unix:///path),"
+            " special characters of the password as %XX"
+        ) from None
+    return Server("REDIS_URL", (target,), "check user and password in REDIS_URL")
+
+
+def _parse_url(url: str) -> Target:
+    plain = parse_plain_url(url)
+    if plain:
+        return plain
+    from vpsmon.stack.redis.library import parse_library_url
+
+    return parse_library_url(url)
+
+
+def _find_words(container: Container) -> list[str]:
+    """The command line, and REDIS_ARGS, which the redis-stack image appends to it."""
+    return [*read_options(container), *container.environment.get("REDIS_ARGS", "").split()]
+
+
+def _find_port(container: Container) -> int:
+    return to_port(find_option(_find_words(container), "--port"), REDIS_PORT)
+
+
+def _find_login(container: Container) -> tuple[str, str]:
+    """Return user and password, both empty where no password is known."""
+    password = find_option(_find_words(container), "--requirepass")
+    known = [container.environment[key] for key in _PASSWORD_KEYS if container.environment.get(key)]
+    password = password or (known[0] if known else None)
+    # By name, because a server without a password takes any for `default`, but none without a name.
+    return ("default", password) if password else ("", "")
+
+
+def _find_remedy(container: Container, has_password: bool) -> str:
+    words, name = _find_words(container), clean(container.name)
+    if "--aclfile" in words or "--user" in words:
+        return f"the container {name} has ACL users: {_SET_URL}, with a user that may run INFO and PING"
+    if has_password:
+        return f"the password of the container {name} was changed since, or is in its redis.conf: {_SET_URL}"
+    if container.environment.get("REDIS_PASSWORD_FILE"):
+        return f"the container {name} has REDIS_PASSWORD_FILE, a file only it can read: {_SET_URL}"
+    return f"neither the command nor the environment of the container {name} tells the password: {_SET_URL}"

@@ -1,0 +1,58 @@
+"""A folder of whole files below `.alerts/`, such as the reports: written all or nothing, and never too many."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from vpsmon.state.atomic_file import replace_file
+from vpsmon.state.directory import StateDirectory, StateError
+from vpsmon.state.private_file import leave_to_owner
+
+REPORTS = "reports"
+
+
+class Folder:
+    """One folder. Names are those of files in it; hidden ones are on their way to be written."""
+
+    def __init__(self, state: StateDirectory, name: str) -> None:
+        self._state = state
+        self.path = os.path.join(state.path, name)
+
+    def write(self, name: str, content: bytes, most_kept: int) -> str:
+        """Write a file, drop the first of the same ending by name beyond so many, and return its path.
+
+        Raises StateError.
+        """
+        with self._state.lock(), self._state.explain_errors():
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path, 0o700)
+                leave_to_owner(self.path)
+            replace_file(os.path.join(self.path, name), content)
+            ending = os.path.splitext(name)[1]
+            for old in [each for each in self.list() if each.endswith(ending)][:-most_kept]:
+                self.remove(old)
+        return os.path.join(self.path, name)
+
+    def list(self) -> list[str]:
+        """Return the names of the files in order; none where there is no such folder."""
+        try:
+            return sorted(name for name in os.listdir(self.path) if not name.startswith("."))
+        except OSError:
+            return []
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; None where there is none. Raises StateError."""
+        path = os.path.join(self.path, name)
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"{path} cannot be read: {error.strerror}") from None
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there. Raises StateError."""
+        with self._state.explain_errors(), contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.path, name))

@@ -1,1 +1,0 @@
-"""The state directory: files that survive a crash at any point."""

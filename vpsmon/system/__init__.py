@@ -1,0 +1,1 @@
+"""The machine itself: /proc, the kernel log, disks, commands, clocks, the terminal."""
