@@ -47,8 +47,10 @@ def find_imports(module: str) -> Iterator[str]:
                 yield name if name in MODULES else node.module
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value.rstrip(".")):
-            yield node.value.rstrip(".")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.rstrip(".")
+            if _DOTTED.fullmatch(name):
+                yield name
 
 
 GRAPH = {module: sorted({each for each in find_imports(module) if each in MODULES}) for module in MODULES}
