@@ -12,6 +12,7 @@ import pytest
 import tomli
 
 from tests.kit.command import Workdir
+from vpsmon.alerts.refusals import REFUSALS
 from vpsmon.checks import load_checks
 from vpsmon.cli import main
 from vpsmon.config.settings import DEFAULTS, KINDS
@@ -105,6 +106,13 @@ def test_every_command_of_the_readme_runs(workdir: Workdir) -> None:
         # Without a bot there is nothing to send with.
         allowed = (0, 1) if words == ["selftest", "--send"] else (0, 3)
         assert done.returncode in allowed, (command, done.stderr)
+
+
+def test_the_manual_has_the_remedy_of_every_refusal_of_telegram() -> None:
+    manual = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")
+    section = manual.partition("### What Telegram refuses")[2].partition("\n#")[0]
+    rows = re.findall(r"(?m)^\| (\d+) \| (?:`…(.+?)…`|anything else) \| (.+?) \|$", section)
+    assert rows == [(str(each.status), each.phrase, each.remedy) for each in REFUSALS]
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -197,9 +197,17 @@ def test_a_long_wait_is_left_to_later_passes_and_is_kept(workdir: Workdir, teleg
         (bot_api.refusal(401, "Unauthorized"), "TELEGRAM_BOT_TOKEN is wrong"),
         (bot_api.refusal(404, "Not Found"), "TELEGRAM_BOT_TOKEN is not a bot token"),
         (bot_api.refusal(400, "Bad Request: chat not found"), "TELEGRAM_CHAT_ID is wrong"),
-        (bot_api.refusal(400, "Bad Request: message thread not found"), "TELEGRAM_THREAD_ID names no topic"),
+        (
+            bot_api.refusal(400, "Bad Request: not enough rights to send text messages to the chat"),
+            "let the bot send messages",
+        ),
+        (
+            bot_api.refusal(400, "Bad Request: need administrator rights in the channel chat"),
+            "make the bot an administrator of the channel",
+        ),
+        (bot_api.refusal(403, "Forbidden: bot was kicked from the supergroup chat"), "add the bot to the chat again"),
     ],
-    ids=["403", "401", "404", "chat", "thread"],
+    ids=["403", "401", "404", "chat", "rights", "channel", "kicked"],
 )
 def test_a_permanent_refusal_is_said_once_and_the_alert_stays_in_the_history(
     workdir: Workdir, telegram: FakeTelegram, answer: bot_api.Answer, words: str
@@ -239,6 +247,28 @@ def test_a_topic_of_a_group_gets_the_message(workdir: Workdir, telegram: FakeTel
     configure(workdir, telegram, **SHORT, TELEGRAM_THREAD_ID="42")
     run_pass(workdir)
     assert telegram.messages[0].thread_id == 42
+
+
+def test_the_general_topic_is_the_group_itself(workdir: Workdir, telegram: FakeTelegram) -> None:
+    configure(workdir, telegram, **SHORT, TELEGRAM_THREAD_ID="1")
+    run_pass(workdir)
+    assert [message.thread_id for message in telegram.messages] == [None]
+    assert len(telegram.requests) == 1
+
+
+def test_a_topic_that_refuses_costs_no_alert_and_is_said_once(workdir: Workdir, telegram: FakeTelegram) -> None:
+    telegram.threads.add(42)
+    telegram.closed_threads.add(42)
+    configure(workdir, telegram, **SHORT, TELEGRAM_THREAD_ID="42", ALERT_RATE_LIMIT_SEC=0)
+    assert "open the topic again; meanwhile alerts go to the group" in run_pass(workdir).stderr
+    assert "topic" not in run_pass(workdir).stderr
+    telegram.closed_threads.clear()
+    run_pass(workdir)
+    assert [message.thread_id for message in telegram.messages] == [None, None, 42]
+    telegram.threads.clear()
+    assert "set TELEGRAM_THREAD_ID to an open topic" in run_pass(workdir).stderr
+    assert telegram.messages[-1].thread_id is None
+    assert not read_outbox(workdir)
 
 
 def test_hostile_names_arrive_as_text(workdir: Workdir, telegram: FakeTelegram) -> None:

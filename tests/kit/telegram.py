@@ -155,6 +155,7 @@ class FakeTelegram:
         self.chat_id = chat_id
         self.chats = {chat_id}
         self.threads: set[int] = set()
+        self.closed_threads: set[int] = set()
         self.migrations: dict[int, int] = {}
         self.always: Answer | None = None
         self.updates: list[dict[str, Any]] = []
@@ -302,6 +303,8 @@ class FakeTelegram:
             return None
         if not thread.isdigit() or int(thread) not in self.threads:
             raise Refusal(400, "Bad Request: message thread not found")
+        if int(thread) in self.closed_threads:
+            raise Refusal(400, "Bad Request: TOPIC_CLOSED")
         return int(thread)
 
 

@@ -19,6 +19,7 @@ from vpsmon.alerts.telegram import (
     Destination,
     MarkupRejected,
     Refused,
+    TopicRefused,
     TryLater,
     send_message,
     send_photo,
@@ -31,8 +32,8 @@ from vpsmon.system.log import say
 # A short wait is over before the next pass would start; a longer one is left to a later pass.
 _LONGEST_WAIT_SECONDS = 10.0
 _MOST_SENT_IN_A_PASS = 20
-# With markup, without it, and once more where the chat has moved.
-_MOST_TRIES_OF_A_PART = 3
+# With markup, without it, and once more where the chat has moved or the topic is closed.
+_MOST_TRIES_OF_A_PART = 4
 # The lines of a text, or the name of a picture in the folder of the reports.
 Part = list[Line] | str
 
@@ -83,15 +84,21 @@ class Delivery:
                 self._note_part(entry, index + 1)
 
     def _send_part(self, part: Part, destination: Destination) -> None:
-        as_html = True
+        as_html, topic_refusal = True, ""
         for _ in range(_MOST_TRIES_OF_A_PART):
             try:
-                return self._try_part(part, destination, as_html)
+                self._try_part(part, destination, as_html)
+                self._note_topic("" if destination.thread_id else topic_refusal)
+                return
             except MarkupRejected:
                 as_html = False
             except ChatMoved as moved:
                 self._remember_chat(moved)
                 destination = destination._replace(chat_id=moved.chat_id)
+            except TopicRefused as refused:
+                # The group takes what its topic does not; the next message tries the topic again.
+                topic_refusal = str(refused)
+                destination = destination._replace(thread_id="")
         raise Refused("Telegram takes the message neither with markup nor without")
 
     def _try_part(self, part: Part, destination: Destination, as_html: bool) -> None:
@@ -137,6 +144,16 @@ class Delivery:
             others = take_out(list_entries(outbox), sent["id"], len(sent["notices"]))
             entries = [{**sent, "parts_sent": parts_sent}, *others]
             self._state.commit({FILE: {**outbox, "entries": entries}})
+
+    def _note_topic(self, refusal: str) -> None:
+        """Say once that the topic takes no messages, and forget it when it does again."""
+        known = self._state.load(FILE).get("topic_refusal", "")
+        if refusal == known:
+            return
+        if refusal:
+            say("warning", refusal)
+        with self._state.lock():
+            self._state.commit({FILE: {**self._state.load(FILE), "topic_refusal": refusal}})
 
     def _remember_chat(self, moved: ChatMoved) -> None:
         say("warning", str(moved))

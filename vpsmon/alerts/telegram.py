@@ -10,6 +10,7 @@ import os
 import urllib.parse
 from typing import Any, NamedTuple
 
+from vpsmon.alerts.refusals import find_refusal
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean, redact
@@ -23,12 +24,8 @@ _DEFAULT_RETRY_SECONDS = 30.0
 LONGEST_RETRY_SECONDS = 3600.0
 # Less than the timeout: Telegram holds the answer back until there is an update.
 _WAIT_FOR_UPDATE_SECONDS = 5
-_REMEDIES = {
-    401: "TELEGRAM_BOT_TOKEN is wrong or was revoked; ask @BotFather for the token",
-    403: "the bot may not write to this chat; start the bot there, or add it again",
-    409: "another program asks for this bot's messages, or it has a webhook: make a bot of vpsmon's own",
-    404: "TELEGRAM_BOT_TOKEN is not a bot token; ask @BotFather for it",
-}
+# The topic "General" of a forum; the Bot API wants messages for it without a topic.
+_GENERAL_TOPIC = "1"
 
 
 class NotSent(Exception):
@@ -37,6 +34,10 @@ class NotSent(Exception):
 
 class Refused(NotSent):
     """Telegram will never take this message; the text says why and what to do."""
+
+
+class TopicRefused(Refused):
+    """The topic takes no message; the group that it belongs to does."""
 
 
 class TryLater(NotSent):
@@ -74,7 +75,7 @@ def make_destination(settings: Settings) -> Destination:
         settings.TELEGRAM_API_BASE.rstrip("/"),
         settings.TELEGRAM_BOT_TOKEN,
         settings.TELEGRAM_CHAT_ID,
-        settings.TELEGRAM_THREAD_ID,
+        "" if settings.TELEGRAM_THREAD_ID == _GENERAL_TOPIC else settings.TELEGRAM_THREAD_ID,
     )
 
 
@@ -183,17 +184,11 @@ def _check_reply(reply: HttpReply, destination: Destination) -> dict[str, Any]:
         raise ChatMoved(str(parameters["migrate_to_chat_id"]))
     if reply.status == 400 and "can't parse entities" in description:
         raise MarkupRejected(description)
-    if reply.status in (400, *_REMEDIES) and answer:
-        raise Refused(f"Telegram refuses the message: {description}: {_find_remedy(reply.status, description)}")
-    raise TryLater(f"Telegram answered with HTTP status {reply.status}")
-
-
-def _find_remedy(status: int, description: str) -> str:
-    if "chat not found" in description:
-        return "TELEGRAM_CHAT_ID is wrong, or nobody has written to the bot yet: send it any message"
-    if "thread not found" in description:
-        return "TELEGRAM_THREAD_ID names no topic of this group"
-    return _REMEDIES.get(status, "see the README, troubleshooting")
+    refusal = find_refusal(reply.status, description) if answer else None
+    if refusal is None:
+        raise TryLater(f"Telegram answered with HTTP status {reply.status}")
+    text = f"Telegram refuses the message: {description}: {refusal.remedy}"
+    raise TopicRefused(text) if refusal.is_of_topic and destination.thread_id else Refused(text)
 
 
 def _parse(reply: HttpReply) -> dict[str, Any]:
