@@ -129,11 +129,17 @@ def test_status_tells_a_permanent_refusal(workdir: Workdir, telegram: FakeTelegr
 def test_the_worst_findings_are_few_and_harmless(workdir: Workdir) -> None:
     """A container may be called anything, and a state file may come from a version that noted nothing."""
     token = "123456789:" + "A" * 35
-    calm = [Finding(f"calm_{number}", None, "ok", None, "-", "well") for number in range(3)]
-    uneasy = [Finding("container_state", "a\x1b[2J\nb", "warning", None, "-", f"{token}\n{'x' * 900}")] * 9
+    calm = [Finding(check=f"calm_{number}", status="ok", message="well", unit="-") for number in range(3)]
+    uneasy = [
+        Finding(
+            check="container_state", status="warning", message=f"{token}\n{'x' * 900}", object="a\x1b[2J\nb", unit="-"
+        )
+    ] * 9
     memories = Memories(Host(), {}, with_alerts=True)
     memories.note_stage("kernel", 1.0, "warning", calm + uneasy)
-    memories.note_stage("stack", 1.0, "critical", [*calm, Finding("waha_session", None, "critical", None, "-", "down")])
+    memories.note_stage(
+        "stack", 1.0, "critical", [*calm, Finding(check="waha_session", status="critical", message="down", unit="-")]
+    )
     state = memories.to_state()
     assert token not in json.dumps(state) and len(json.dumps(state)) < 2000
     state["last_pass"]["old"] = {"wall_seconds": 1.0, "status": "ok"}

@@ -60,7 +60,13 @@ def test_no_text_breaks_out_of_a_line(name: str, words: str) -> None:
     line = clean(format_history(Notice("critical", "container_state", name, words, None, 5.0)), 2000)
     assert not CONTROLS.search(line)
     assert "\n" not in line
-    table = format_table("vm", 5.0, 0.1, [Finding("a", clean(name), "ok", 1.0, "count", clean(words))], False)
+    table = format_table(
+        "vm",
+        5.0,
+        0.1,
+        [Finding(check="a", status="ok", message=clean(words), object=clean(name), value=1.0, unit="count")],
+        False,
+    )
     assert not CONTROLS.search(table)
     assert len(table.splitlines()) == 4
 

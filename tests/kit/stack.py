@@ -60,7 +60,10 @@ def find_rows(check: Any, settings: Settings, previous: Previous | None = None) 
         reading = check.read(Host(), settings, previous)
     except (NotApplicable, ReadError) as error:
         status: Any = "skipped" if isinstance(error, NotApplicable) else "unknown"
-        return {name: Finding(name, None, status, None, unit, "", str(error)) for name, unit in check.ROWS.items()}
+        return {
+            name: Finding(check=name, status=status, message="", unit=unit, reason=str(error))
+            for name, unit in check.ROWS.items()
+        }
     return {finding.check: finding for finding in check.judge(reading, settings, previous)}
 
 

@@ -363,7 +363,9 @@ def test_an_exit_status_without_a_meaning_is_just_told() -> None:
 
 def test_a_victim_of_the_oom_killer_gets_the_name_of_its_container_and_keeps_its_key() -> None:
     event = Event("boot:1:2", "0123456789ab", "OOM killer ended x in container 0123456789ab: why", NOW)
-    finding = Finding("oom_kills", None, "critical", 1, "count", event.message, events=(event,))
+    finding = Finding(
+        check="oom_kills", status="critical", message=event.message, value=1, unit="count", events=(event,)
+    )
     named = name_containers([finding], {"0123456789ab": "crm-waha-1"})[0]
     assert named.message == named.events[0].message == "OOM killer ended x in container crm-waha-1: why"
     assert (named.events[0].object, named.events[0].key) == ("crm-waha-1", "boot:1:2")

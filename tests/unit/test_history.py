@@ -277,9 +277,9 @@ def test_containers_are_recorded_with_their_limits() -> None:
 @pytest.fixture
 def findings() -> Iterator[list[Finding]]:
     yield [
-        Finding("memory_pressure", None, "ok", 3.25, "score", ""),
-        Finding("swap_in", None, "ok", 12.0, "kB/s", ""),
-        Finding("swap_out", None, "skipped", None, "kB/s", ""),
+        Finding(check="memory_pressure", status="ok", message="", value=3.25, unit="score"),
+        Finding(check="swap_in", status="ok", message="", value=12.0, unit="kB/s"),
+        Finding(check="swap_out", status="skipped", message="", unit="kB/s"),
     ]
 
 

@@ -29,12 +29,21 @@ class Story:
 
 def memory(status: Status, is_clear: bool = True, name: str | None = None) -> Finding:
     message = f"memory is {status}"
-    return Finding("memory_available", name, status, 1, "bytes", message, advice="act", is_clear=is_clear)
+    return Finding(
+        check="memory_available",
+        status=status,
+        message=message,
+        object=name,
+        value=1,
+        unit="bytes",
+        advice="act",
+        is_clear=is_clear,
+    )
 
 
 def kill(key: str, victim: str = "node") -> Finding:
     event = Event(key, victim, f"killed {victim} {key}", 5.0)
-    return Finding("oom_kills", None, "critical", 1, "count", "", events=(event,))
+    return Finding(check="oom_kills", status="critical", message="", value=1, unit="count", events=(event,))
 
 
 def kinds(notices: list[Notice]) -> list[tuple[str, int]]:
@@ -137,7 +146,7 @@ def test_events_that_are_held_back_are_told_when_the_limit_is_over() -> None:
     story.tell(kill("boot:1"))
     for number in range(2, 7):
         assert story.tell(kill(f"boot:{number}")) == []
-    quiet = Finding("oom_kills", None, "ok", 0, "count", "no OOM kill")
+    quiet = Finding(check="oom_kills", status="ok", message="no OOM kill", value=0, unit="count")
     assert story.tell(quiet) == []
     (notice,) = story.tell(quiet, after=600)
     assert notice.message == "killed node boot:4; killed node boot:5; killed node boot:6; 2 more before"

@@ -41,3 +41,10 @@ def test_only_while_memory_is_short_nothing_waits_for_the_disk(
     state = StateDirectory(str(tmp_path / "alerts"))
     run_kernel_stage(PassContext(machine.host(), Config(DEFAULTS, None, state.path), state))
     assert state.waits_for_disk == waits
+
+
+def test_a_row_has_the_unit_that_its_check_names(machine: FakeMachine, tmp_path: Path) -> None:
+    state = StateDirectory(str(tmp_path / "alerts"))
+    rows = run_kernel_stage(PassContext(machine.host(), Config(DEFAULTS, None, state.path), state)).findings
+    units = {name: unit for check in load_checks("kernel") for name, unit in check.ROWS.items()}
+    assert {each.check: each.unit for each in rows} == units

@@ -42,7 +42,7 @@ def container(name: str, status: str = "running", health: str | None = None, **m
 
 
 def finding(row: str, status: Status, name: str | None = None, value: float | None = 1.0) -> Finding:
-    return Finding(row, name, status, value, "", f"{row} is {status}")
+    return Finding(check=row, status=status, message=f"{row} is {status}", object=name, value=value, unit="")
 
 
 def look(

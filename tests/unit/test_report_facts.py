@@ -156,7 +156,21 @@ def test_a_fault_of_a_service_is_told_with_its_reason(machine: FakeMachine, stat
 def test_the_days_that_a_disk_has_left_stand_beside_it(machine: FakeMachine, state: StateDirectory) -> None:
     facts = look(machine, state)
     kept = [each for each in facts.findings if not each.check.startswith("disk_")]
-    usage = Finding("disk_usage", "/", "ok", 41.0, "percent", "disk / 41.0 % full, 5900 MB free")
-    forecast = Finding("disk_forecast", "/", "ok", 12.3, "days", "at this rate disk / is full in 12 d, +20 MB/h")
+    usage = Finding(
+        check="disk_usage",
+        status="ok",
+        message="disk / 41.0 % full, 5900 MB free",
+        object="/",
+        value=41.0,
+        unit="percent",
+    )
+    forecast = Finding(
+        check="disk_forecast",
+        status="ok",
+        message="at this rate disk / is full in 12 d, +20 MB/h",
+        object="/",
+        value=12.3,
+        unit="days",
+    )
     row = find(compose(facts._replace(findings=[*kept, usage, forecast])), "disk /")
     assert (row.text, row.detail) == ("41.0 % full, 5900 MB free", forecast.message)

@@ -62,12 +62,10 @@ def _judge(name: str, container_name: str, gone_seconds: float) -> Finding:
     if not is_deployment:
         message += ", and it is essential"
     return Finding(
-        "container_state",
-        container_name,
-        "ok" if is_deployment else "critical",
-        None,
-        "",
-        message,
+        check="container_state",
+        status="ok" if is_deployment else "critical",
+        message=message,
+        object=container_name,
         advice=f"docker compose up -d makes it again; if that is not wanted, take {name} out of ESSENTIAL_CONTAINERS",
         is_clear=False,
     )

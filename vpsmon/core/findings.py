@@ -35,14 +35,16 @@ class Event(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One row of a pass. `value` is in `unit`; `reason` says why there is no judgement and what to do about it."""
+    """One row of a pass, made with keywords or by a maker below. `value` is in the unit that the check's ROWS name."""
 
     check: str
-    object: str | None
     status: Status
-    value: float | None
-    unit: str
     message: str
+    object: str | None = None
+    value: float | None = None
+    # Filled in from ROWS by passes/run_check.py.
+    unit: str = ""
+    # Why there is no judgement, and what to do about it.
     reason: str | None = None
     # What the owner can do; part of the alert, not of the row.
     advice: str | None = None
@@ -63,6 +65,25 @@ class Finding(NamedTuple):
             "message": self.message,
             "reason": self.reason,
         }
+
+
+def ok(
+    check: str, message: str, *, object: str | None = None, value: float | None = None, is_clear: bool = True
+) -> Finding:
+    """Return the row of something that is well."""
+    return Finding(check, "ok", message, object=object, value=value, is_clear=is_clear)
+
+
+def skipped(
+    check: str, message: str, reason: str, *, object: str | None = None, value: float | None = None, unit: str = ""
+) -> Finding:
+    """Return the row of something that is not judged here; `reason` says why and what would change that."""
+    return Finding(check, "skipped", message, object=object, value=value, unit=unit, reason=reason)
+
+
+def unknown(check: str, message: str, reason: str, *, object: str | None = None) -> Finding:
+    """Return the row of something that should have been readable; `reason` says what failed and how to fix it."""
+    return Finding(check, "unknown", message, object=object, reason=reason)
 
 
 class MetricSample(NamedTuple):

@@ -50,7 +50,7 @@ def _read(check: Check, host: Host, settings: Settings, previous: Previous | Non
 
 def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | None) -> Outcome:
     """Return the rows of a check and what it remembers."""
-    check, reading, error = attempt[:3]
+    check, reading, error = attempt.check, attempt.reading, attempt.error
     if isinstance(error, NotApplicable):
         return Outcome(_rows_without_value(check, "skipped", "not applicable here", str(error)), None)
     if isinstance(error, (ReadError, OSError)):
@@ -59,7 +59,7 @@ def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | Non
         if error is not None:
             raise error
         remember = getattr(check, "remember", None)
-        findings = check.judge(reading, settings, previous)
+        findings = [each._replace(unit=check.ROWS[each.check]) for each in check.judge(reading, settings, previous)]
         return Outcome(findings, remember(reading, previous) if remember else None)
     except Exception as failure:
         if previous is not None and error is None:
@@ -82,4 +82,7 @@ def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] 
 
 
 def _rows_without_value(check: Check, status: Status, message: str, reason: str) -> list[Finding]:
-    return [Finding(name, None, status, None, unit, message, reason) for name, unit in check.ROWS.items()]
+    return [
+        Finding(check=name, status=status, message=message, unit=unit, reason=reason)
+        for name, unit in check.ROWS.items()
+    ]

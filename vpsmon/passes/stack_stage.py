@@ -13,7 +13,7 @@ from typing import NoReturn
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.checks import load_checks
-from vpsmon.core.findings import Finding, ReadError
+from vpsmon.core.findings import ReadError, skipped
 from vpsmon.passes.context import PassContext, StageResult
 from vpsmon.passes.stages import record_stack_stage
 from vpsmon.stack.presence import explain_absence
@@ -59,7 +59,7 @@ def find_absence(context: PassContext) -> StageResult | None:
     reason = explain_absence(context.host, context.config.settings) if units else None
     if reason is None:
         return None
-    rows = [Finding(name, None, "skipped", None, unit, "not applicable here", reason) for name, unit in units.items()]
+    rows = [skipped(name, "not applicable here", reason, unit=unit) for name, unit in units.items()]
     return StageResult(rows, [])
 
 

@@ -149,7 +149,7 @@ def _worry_about_state(state: StateDirectory) -> list[Finding]:
     if not state.trouble:
         return []
     advice = "meanwhile alerts are remembered in memory, and recovery leaves everything as it is"
-    return [Finding(_STATE_CHECK, None, "critical", None, "-", state.trouble, advice=advice)]
+    return [Finding(check=_STATE_CHECK, status="critical", message=state.trouble, unit="-", advice=advice)]
 
 
 def _judge_alerts(context: PassContext, findings: list[Finding], rows: set[str]) -> tuple[list[Notice], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.findings import Finding, MetricSample, Previous, ok
 from vpsmon.stack.postgres.leads import LeadCount, read_lead_count
 from vpsmon.system.host import Host
 
@@ -21,7 +21,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return the number; no number of leads is wrong."""
     about = "about " if reading.is_estimate else ""
-    return [Finding("lead_count", None, "ok", reading.leads, "leads", f"{about}{reading.leads} leads")]
+    return [ok("lead_count", f"{about}{reading.leads} leads", value=reading.leads)]
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.findings import Finding, MetricSample, Previous, skipped, unknown
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.system.disk_space import DiskSpace
 from vpsmon.system.host import Host
@@ -43,21 +43,21 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     findings += [_explain_error(path, error) for path, error in reading.errors.items()]
     if not findings:
         reason = "DISK_PATHS is empty; name at least one path in monitor.conf"
-        findings.append(Finding("disk_usage", None, "skipped", None, "percent", "no path to check", reason))
+        findings.append(skipped("disk_usage", "no path to check", reason))
     return findings
 
 
 def _explain_error(path: str, error: str) -> Finding:
     remedy = "mend DISK_PATHS in monitor.conf, mount it, or have the services see it with `sudo vpsmon install`"
     reason = f"{clean(path)}: {clean(error)}; {remedy}"
-    return Finding("disk_usage", clean(path), "unknown", None, "percent", "cannot be read", reason)
+    return unknown("disk_usage", "cannot be read", reason, object=clean(path))
 
 
 def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
     percent = compute_used_percent(space)
     if percent is None:
         reason = "this filesystem has no size; take it out of DISK_PATHS"
-        return Finding("disk_usage", clean(path), "skipped", None, "percent", "no size", reason)
+        return skipped("disk_usage", "no size", reason, object=clean(path))
     judgement = judge_above(percent, settings.DISK_WARNING_PCT, settings.DISK_CRITICAL_PCT)
     message = f"disk {clean(path)} {percent:.1f} % full, {format_bytes(space.available_bytes)} free"
     if judgement.status != "ok":
@@ -65,12 +65,11 @@ def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
     # A tenth of the limit would be gigabytes: a disk is clear again two points below its limit.
     is_clear = judgement.status == "ok" and percent <= max(judgement.limit - 2, judgement.limit * 0.9)
     return Finding(
-        "disk_usage",
-        clean(path),
-        judgement.status,
-        round(percent, 2),
-        "percent",
-        message,
+        check="disk_usage",
+        status=judgement.status,
+        message=message,
+        object=clean(path),
+        value=round(percent, 2),
         advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
         is_clear=is_clear,
     )

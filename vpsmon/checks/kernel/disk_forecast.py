@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks._forecast_common import NO_HISTORY, describe_end, is_calm, note_trend, read_tails
 from vpsmon.checks._limits import judge_below
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, Previous
+from vpsmon.core.findings import Finding, Previous, ok, skipped
 from vpsmon.core.text import clean
 from vpsmon.system.host import Host
 from vpsmon.trends.forecast import Plan, Trend, find_trend
@@ -58,7 +58,7 @@ def make_reading(tails: Tails, wall_seconds: float, monotonic_seconds: float) ->
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return a finding for each path."""
     if not reading.disks:
-        return [Finding("disk_forecast", None, "skipped", None, "days", "no history yet", NO_HISTORY)]
+        return [skipped("disk_forecast", "no history yet", NO_HISTORY)]
     memory = previous.memory if previous else {}
     return [_judge_disk(path, disk, reading, settings, memory.get(path)) for path, disk in reading.disks.items()]
 
@@ -67,16 +67,15 @@ def _judge_disk(path: str, disk: Disk, reading: Reading, settings: Settings, las
     trend = disk.trend
     if trend is None:
         is_clear = is_calm(last, reading.monotonic_seconds, disk.free_mb)
-        return Finding("disk_forecast", clean(path), "ok", None, "days", "no trend", is_clear=is_clear)
+        return ok("disk_forecast", "no trend", object=clean(path), is_clear=is_clear)
     judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     end = describe_end(trend.hours_left, reading.wall_seconds)
     return Finding(
-        "disk_forecast",
-        clean(path),
-        judgement.status,
-        round(trend.hours_left / 24, 2),
-        "days",
-        f"at this rate disk {clean(path)} is full in {end}, {-trend.per_hour:+.0f} MB/h",
+        check="disk_forecast",
+        status=judgement.status,
+        message=f"at this rate disk {clean(path)} is full in {end}, {-trend.per_hour:+.0f} MB/h",
+        object=clean(path),
+        value=round(trend.hours_left / 24, 2),
         advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
         is_clear=judgement.is_clear,
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks._forecast_common import describe_end, is_calm, note_trend, read_tails
 from vpsmon.checks._limits import judge_below
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.findings import Finding, MetricSample, Previous, ok
 from vpsmon.core.text import MEGABYTE, clean
 from vpsmon.system.host import Host
 from vpsmon.system.proc import pick, read_counters
@@ -112,19 +112,17 @@ def judge_machine(reading: Reading, settings: Settings, memory: Mapping[str, Any
     trend, growing = reading.trend, reading.growing
     if trend is None:
         is_clear = is_calm(memory.get("machine"), reading.monotonic_seconds, reading.free_mb)
-        return Finding("memory_forecast", None, "ok", None, "hours", "no trend", is_clear=is_clear)
+        return ok("memory_forecast", "no trend", is_clear=is_clear)
     judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     message = f"at this rate memory and swap run out in {describe_end(trend.hours_left, reading.wall_seconds)}"
     if growing:
         named = [f"{growth.name} +{growth.mb_per_hour:.{_digits(growth.mb_per_hour)}f} MB/h" for growth in growing]
         message += "; growing: " + ", ".join(named[:_MOST_NAMED])
     return Finding(
-        "memory_forecast",
-        None,
-        judgement.status,
-        round(trend.hours_left, 2),
-        "hours",
-        message,
+        check="memory_forecast",
+        status=judgement.status,
+        message=message,
+        value=round(trend.hours_left, 2),
         advice="restart what grows at a time that suits you, before it runs out; docker stats shows it",
         is_clear=judgement.is_clear,
         names_consumers=not growing,
@@ -167,19 +165,18 @@ def _judge_container(
     name, limit_mb, free_mb, growth = container
     if growth is None or growth.hours_left is None:
         is_clear = is_calm(last, reading.monotonic_seconds, free_mb)
-        return Finding("memory_forecast", clean(name), "ok", None, "hours", "no trend", is_clear=is_clear)
+        return ok("memory_forecast", "no trend", object=clean(name), is_clear=is_clear)
     judgement = judge_below(growth.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
     message = (
         f"at this rate {clean(name)} reaches its limit of {limit_mb:.0f} MB in "
         f"{describe_end(growth.hours_left, reading.wall_seconds)}, +{growth.mb_per_hour:.1f} MB/h"
     )
     return Finding(
-        "memory_forecast",
-        clean(name),
-        judgement.status,
-        round(growth.hours_left, 2),
-        "hours",
-        message,
+        check="memory_forecast",
+        status=judgement.status,
+        message=message,
+        object=clean(name),
+        value=round(growth.hours_left, 2),
         advice="at its limit the kernel ends its processes: restart it before, or give it a higher limit (mem_limit)",
         is_clear=judgement.is_clear,
     )

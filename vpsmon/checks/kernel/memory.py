@@ -42,12 +42,10 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
         message += f", {judgement.status} below {format_bytes(judgement.limit * MEGABYTE)}"
     return [
         Finding(
-            "memory_available",
-            None,
-            judgement.status,
-            reading.available_bytes,
-            "bytes",
-            message,
+            check="memory_available",
+            status=judgement.status,
+            message=message,
+            value=reading.available_bytes,
             advice="stop or restart what has grown, or give the machine more memory",
             is_clear=judgement.is_clear,
             names_consumers=True,

@@ -120,13 +120,11 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
         message = "; ".join(event.message for event in events[:_NAMED_EVENTS]) + hidden
     return [
         Finding(
-            "oom_kills",
-            None,
-            "critical" if count else "ok",
-            count,
-            "count",
-            message,
-            reading.log_error,
+            check="oom_kills",
+            status="critical" if count else "ok",
+            message=message,
+            value=count,
+            reason=reading.log_error,
             advice="memory ran out: find what grew (docker stats), give it a limit, or give the machine more memory",
             events=tuple(events),
         )

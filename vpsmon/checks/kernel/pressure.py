@@ -39,12 +39,10 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
         message += f", {status} from {critical if status == 'critical' else warning:g}: tasks wait for memory"
     return [
         Finding(
-            "memory_pressure",
-            None,
-            status,
-            round(score, 2),
-            "score",
-            message,
+            check="memory_pressure",
+            status=status,
+            message=message,
+            value=round(score, 2),
             advice="the machine is short of memory: stop or restart what has grown before it freezes",
             is_clear=score < min(warning, critical) * (1 - CLEAR_MARGIN),
             names_consumers=True,

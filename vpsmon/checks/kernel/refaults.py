@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, NotApplicable, Previous, Status
+from vpsmon.core.findings import Finding, NotApplicable, Previous, Status, skipped
 from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, is_swap_nearly_full, read_shortage
 from vpsmon.system.proc import read_counters
@@ -42,7 +42,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     """Return the rate; a warning when it is high and swap nearly full, critical when memory is short as well."""
     rate = compute_rate(reading.pages, "pages", previous)
     if rate is None:
-        return [Finding("file_refaults", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)]
+        return [skipped("file_refaults", "no rate yet", NO_PREVIOUS)]
     judgement = judge_above(rate, settings.SWAP_THRASH_KB_S, float("inf"))
     status: Status = "ok"
     message = f"{rate:.0f} kB/s of files read again after eviction"
@@ -56,12 +56,10 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
         message += ": the machine is about to freeze"
     return [
         Finding(
-            "file_refaults",
-            None,
-            status,
-            round(rate, 1),
-            "kB/s",
-            message,
+            check="file_refaults",
+            status=status,
+            message=message,
+            value=round(rate, 1),
             advice="stop what can be spared now; the largest processes come first",
             is_clear=judgement.is_clear or not is_swap_nearly_full(reading.shortage),
             names_consumers=True,

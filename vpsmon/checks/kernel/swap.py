@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous, Status
+from vpsmon.core.findings import Finding, MetricSample, Previous, Status, ok, skipped
 from vpsmon.core.text import MEGABYTE, format_bytes
 from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, read_shortage
@@ -49,9 +49,9 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return how full swap is and both rates."""
     if reading.shortage.swap_total_bytes == 0:
-        usage = Finding("swap_usage", None, "skipped", 0, "bytes", "no swap", _NO_SWAP)
+        usage = skipped("swap_usage", "no swap", _NO_SWAP, value=0)
         rates = ("swap_in", "swap_out")
-        return [usage, *(Finding(name, None, "skipped", None, "kB/s", "no swap", _NO_SWAP) for name in rates)]
+        return [usage, *(skipped(name, "no swap", _NO_SWAP) for name in rates)]
     return [
         _judge_usage(reading.shortage, settings),
         _judge_swap_in(reading, settings, previous),
@@ -71,12 +71,10 @@ def _judge_usage(shortage: Shortage, settings: Settings) -> Finding:
     if judgement.status != "ok":
         message += f", {judgement.status} above {format_bytes(judgement.limit * MEGABYTE)}"
     return Finding(
-        "swap_usage",
-        None,
-        judgement.status,
-        used_bytes,
-        "bytes",
-        message,
+        check="swap_usage",
+        status=judgement.status,
+        message=message,
+        value=used_bytes,
         advice="when swap is full the machine can freeze without warning: stop or restart what has grown",
         is_clear=judgement.is_clear,
         names_consumers=True,
@@ -86,7 +84,7 @@ def _judge_usage(shortage: Shortage, settings: Settings) -> Finding:
 def _judge_swap_in(reading: Reading, settings: Settings, previous: Previous | None) -> Finding:
     rate = compute_rate(reading.pages_in, "pages_in", previous)
     if rate is None:
-        return Finding("swap_in", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)
+        return skipped("swap_in", "no rate yet", NO_PREVIOUS)
     judgement = judge_above(rate, settings.SWAP_THRASH_KB_S, float("inf"))
     status: Status = judgement.status
     message = f"{rate:.0f} kB/s read back from swap"
@@ -96,12 +94,10 @@ def _judge_swap_in(reading: Reading, settings: Settings, previous: Previous | No
         status = "critical"
         message += ", and memory is short: the machine is thrashing"
     return Finding(
-        "swap_in",
-        None,
-        status,
-        round(rate, 1),
-        "kB/s",
-        message,
+        check="swap_in",
+        status=status,
+        message=message,
+        value=round(rate, 1),
         advice="stop what can be spared now; the largest processes come first",
         is_clear=judgement.is_clear,
         names_consumers=True,
@@ -112,8 +108,8 @@ def _judge_swap_out(reading: Reading, previous: Previous | None) -> Finding:
     """Never more than a row: the kernel moves idle pages out to make room, which is what swap is for."""
     rate = compute_rate(reading.pages_out, "pages_out", previous)
     if rate is None:
-        return Finding("swap_out", None, "skipped", None, "kB/s", "no rate yet", NO_PREVIOUS)
-    return Finding("swap_out", None, "ok", round(rate, 1), "kB/s", f"{rate:.0f} kB/s written to swap")
+        return skipped("swap_out", "no rate yet", NO_PREVIOUS)
+    return ok("swap_out", f"{rate:.0f} kB/s written to swap", value=round(rate, 1))
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok, skipped
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.stack.docker.cgroups import Usage, read_usage
 from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, read_containers
@@ -73,7 +73,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     """Return one finding for each running container, worse the closer it is to its limit."""
     if not reading.containers:
         reason = "no container is running; docker ps -a shows those that have ended"
-        return [Finding("container_memory", None, "skipped", None, "bytes", "nothing to measure", reason)]
+        return [skipped("container_memory", "nothing to measure", reason)]
     return [_judge_container(container) for container in reading.containers]
 
 
@@ -81,12 +81,16 @@ def _judge_container(container: Measured) -> Finding:
     usage = container.usage
     if usage is None:
         message = "memory cannot be read"
-        return Finding("container_memory", container.name, container.status, None, "bytes", message, container.reason)
+        return Finding(
+            check="container_memory",
+            status=container.status,
+            message=message,
+            object=container.name,
+            reason=container.reason,
+        )
     if usage.limit_bytes is None:
         message = f"{format_bytes(usage.memory_bytes)}, no limit"
-        return Finding(
-            "container_memory", container.name, "ok", usage.memory_bytes, "bytes", message + _describe_kills(usage)
-        )
+        return ok("container_memory", message + _describe_kills(usage), object=container.name, value=usage.memory_bytes)
     share_percent = usage.memory_bytes / usage.limit_bytes * 100 if usage.limit_bytes else 100.0
     judgement = judge_above(share_percent, _WARNING_SHARE_PERCENT, _CRITICAL_SHARE_PERCENT)
     message = (
@@ -95,12 +99,11 @@ def _judge_container(container: Measured) -> Finding:
     if judgement.status != "ok":
         message += f", {judgement.status} above {judgement.limit:g} %"
     return Finding(
-        "container_memory",
-        container.name,
-        judgement.status,
-        usage.memory_bytes,
-        "bytes",
-        message + _describe_kills(usage),
+        check="container_memory",
+        status=judgement.status,
+        message=message + _describe_kills(usage),
+        object=container.name,
+        value=usage.memory_bytes,
         advice="at its limit the kernel ends its processes: restart what leaks, or give it a higher limit "
         "(mem_limit in the compose file)",
         is_clear=judgement.is_clear,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous
+from vpsmon.core.findings import Finding, MetricSample, Previous, skipped, unknown
 from vpsmon.core.text import clean, format_duration
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
@@ -146,7 +146,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     """Return one finding for each container, a warning where it restarts again and again."""
     if not reading.containers:
         reason = "there is no container; docker compose up -d starts the stack"
-        return [Finding("container_restarts", None, "skipped", None, "count", "nothing to count", reason)]
+        return [skipped("container_restarts", "nothing to count", reason)]
     return [_judge_container(each, _follow(each, reading, previous), settings) for each in reading.containers]
 
 
@@ -157,9 +157,9 @@ def _count(history: History) -> int:
 def _judge_container(container: Observed, history: History, settings: Settings) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
-        return Finding("container_restarts", container.name, "unknown", None, "count", "cannot be counted", reason)
+        return unknown("container_restarts", "cannot be counted", reason, object=container.name)
     if not history.is_counted:
-        return Finding("container_restarts", container.name, "skipped", None, "count", "not counted yet", _FIRST_SIGHT)
+        return skipped("container_restarts", "not counted yet", _FIRST_SIGHT, object=container.name)
     count = _count(history)
     judgement = judge_above(count, settings.RESTART_LOOP_COUNT, float("inf"))
     is_looping = history.strikes >= _STRIKES_OF_A_LOOP
@@ -172,12 +172,11 @@ def _judge_container(container: Observed, history: History, settings: Settings) 
     if history.cause:
         message += f"; before the last one {history.cause}"
     return Finding(
-        "container_restarts",
-        container.name,
-        "warning" if is_looping else judgement.status,
-        count,
-        "count",
-        message,
+        check="container_restarts",
+        status="warning" if is_looping else judgement.status,
+        message=message,
+        object=container.name,
+        value=count,
         advice=f"it ends soon after each start: docker logs --tail 50 {container.name} shows why",
         is_clear=judgement.is_clear and not history.strikes,
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._missing_essentials import find_essentials, follow_essentials, judge_missed
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, Status, skipped, unknown
 from vpsmon.core.text import clean, format_duration, redact
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Death, describe_exit, find_cause
@@ -138,7 +138,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     missed = judge_missed(follow_essentials(reading.essentials, previous), shown, settings)
     if not reading.containers and not missed:
         reason = "there is no container; docker compose up -d starts the stack"
-        return [Finding("container_state", None, "skipped", None, "", "nothing to look at", reason)]
+        return [skipped("container_state", "nothing to look at", reason)]
     return [_judge_container(each, reading.wall_seconds, settings) for each in reading.containers] + missed
 
 
@@ -148,10 +148,10 @@ def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
     names = previous.memory["names"].values() if previous else ()
     known = f"containers that ran under it: {len(names)}"
     if lasted_seconds < _PATIENCE_SECONDS:
-        return Finding("container_state", None, "unknown", None, "", f"no word of Docker; {known}", reading.trouble)
+        return unknown("container_state", f"no word of Docker; {known}", reading.trouble)
     message = f"no word of Docker for {format_duration(lasted_seconds)}; {known}"
     advice = "systemctl status docker says whether it runs; restarting it restarts the containers too"
-    return Finding("container_state", None, "critical", None, "", message, reading.trouble, advice=advice)
+    return Finding(check="container_state", status="critical", message=message, reason=reading.trouble, advice=advice)
 
 
 def _trouble_since(reading: Reading, previous: Previous | None) -> float:
@@ -162,7 +162,7 @@ def _trouble_since(reading: Reading, previous: Previous | None) -> float:
 def _judge_container(container: Observed, now_seconds: float, settings: Settings) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
-        return Finding("container_state", container.name, "unknown", None, "", container.status, reason)
+        return unknown("container_state", container.status, reason, object=container.name)
     verdict = _assess(container, now_seconds)
     status: Status = "warning" if verdict.is_fault else "ok"
     message = verdict.message
@@ -171,12 +171,10 @@ def _judge_container(container: Observed, now_seconds: float, settings: Settings
         status = "critical"
         message += ", and it is essential"
     return Finding(
-        "container_state",
-        container.name,
-        status,
-        None,
-        "",
-        message,
+        check="container_state",
+        status=status,
+        message=message,
+        object=container.name,
         advice=verdict.advice,
         is_clear=verdict.is_clear,
     )

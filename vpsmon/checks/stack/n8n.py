@@ -96,7 +96,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 def _judge_queue(queue: Queue | Missing, settings: Settings, previous: Previous | None) -> Finding:
     if isinstance(queue, Missing):
-        return Finding("n8n_queue", None, queue.status, None, "jobs", "the queue is not known", queue.reason)
+        return Finding(check="n8n_queue", status=queue.status, message="the queue is not known", reason=queue.reason)
     limit = settings.N8N_QUEUE_MAX
     length = judge_above(queue.waiting, limit / 2, limit)
     message = _describe_queue(queue) + _describe_drain(queue, previous)
@@ -109,12 +109,10 @@ def _judge_queue(queue: Queue | Missing, settings: Settings, previous: Previous 
     if stuck is not None and status == "ok":
         status = stuck.status
     return Finding(
-        "n8n_queue",
-        None,
-        status,
-        queue.waiting,
-        "jobs",
-        message,
+        check="n8n_queue",
+        status=status,
+        message=message,
+        value=queue.waiting,
         advice=stuck.advice if stuck else _LONG_ADVICE,
         is_clear=length.is_clear,
     )
@@ -182,7 +180,7 @@ def _judge_executions(reading: Reading) -> Finding:
     else:
         message = f"n8n is healthy; {message}"
     advice = "look at PostgreSQL first; n8n goes on by itself when its database is back"
-    return Finding("n8n_executions", None, status, value, "executions", message, reason, advice)
+    return Finding(check="n8n_executions", status=status, message=message, value=value, reason=reason, advice=advice)
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok
 from vpsmon.core.text import format_bytes
 from vpsmon.stack.locate import miss
 from vpsmon.stack.postgres.server import read_rows
@@ -135,7 +135,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 
 def _without_value(check: str, status: Status, message: str, reason: str | None) -> Finding:
-    return Finding(check, None, status, None, ROWS[check], message, reason)
+    return Finding(check=check, status=status, message=message, reason=reason)
 
 
 def _judge_cache_hit(statistics: Statistics, settings: Settings, previous: Previous | None) -> Finding:
@@ -150,12 +150,10 @@ def _judge_cache_hit(statistics: Statistics, settings: Settings, previous: Previ
     if judgement.status != "ok":
         message += f", {judgement.status} below {100 - judgement.limit:g} %"
     return Finding(
-        "postgres_cache_hit",
-        None,
-        judgement.status,
-        round(percent, 2),
-        "percent",
-        message,
+        check="postgres_cache_hit",
+        status=judgement.status,
+        message=message,
+        value=round(percent, 2),
         advice="a large query reads from the disk, or shared_buffers is too small: pg_stat_activity shows what runs",
         is_clear=judgement.is_clear,
     )
@@ -192,12 +190,10 @@ def _judge_connections(statistics: Statistics) -> Finding:
         status = "critical"
         message += "; the rest is reserved for superusers, applications are refused now"
     return Finding(
-        "postgres_connections",
-        None,
-        status,
-        used,
-        ROWS["postgres_connections"],
-        message,
+        check="postgres_connections",
+        status=status,
+        message=message,
+        value=used,
         advice=_FEWER_CONNECTIONS,
         is_clear=judgement.is_clear and status == "ok",
     )
@@ -205,12 +201,9 @@ def _judge_connections(statistics: Statistics) -> Finding:
 
 def _judge_no_free_slot() -> Finding:
     return Finding(
-        "postgres_connections",
-        None,
-        "critical",
-        None,
-        ROWS["postgres_connections"],
-        "all connection slots are taken: applications are refused now",
+        check="postgres_connections",
+        status="critical",
+        message="all connection slots are taken: applications are refused now",
         advice=_FEWER_CONNECTIONS,
         is_clear=False,
     )
@@ -223,7 +216,7 @@ def _judge_size(reading: Reading) -> Finding:
     message = f"{format_bytes(size.size_bytes)} in {size.seen_databases} databases"
     if size.seen_databases < size.all_databases:
         message += f" of {size.all_databases}; GRANT pg_monitor lets vpsmon see the others"
-    return Finding("postgres_size", None, "ok", size.size_bytes, "bytes", message)
+    return ok("postgres_size", message, value=size.size_bytes)
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

@@ -95,12 +95,10 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
         advice = "find what grows (redis-cli --bigkeys), delete it, or raise the limit"
     return [
         Finding(
-            "redis_memory",
-            None,
-            status,
-            reading.used_bytes,
-            "bytes",
-            _compose_message(reading, status, percent, limit_bytes, limit_name, previous),
+            check="redis_memory",
+            status=status,
+            message=_compose_message(reading, status, percent, limit_bytes, limit_name, previous),
+            value=reading.used_bytes,
             advice=advice,
             is_clear=is_clear,
         )

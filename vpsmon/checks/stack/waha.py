@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, MetricSample, Previous, ReadError, Status, ok, skipped, unknown
 from vpsmon.core.text import clean, format_duration
 from vpsmon.stack.waha import (
     LOOPBACK,
@@ -91,8 +91,8 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     if reading.trouble is not None:
         names = sorted(clean(name) for name in memory.get("sessions", {}))
         # They keep their rows: a row that vanishes would end its incident.
-        unknown = [_unknown(name, "its state is not known", "WAHA's API does not tell it") for name in names]
-        return [_judge_trouble(reading, reading.trouble, settings, memory), *unknown]
+        rows = [_unknown(name, "its state is not known", "WAHA's API does not tell it") for name in names]
+        return [_judge_trouble(reading, reading.trouble, settings, memory), *rows]
     states = _follow(reading, memory)
     used = {session.name: session.activity_wall_seconds for session in reading.sessions or []}
     findings = [_judge_session(name, state, used.get(name), reading, settings) for name, state in states.items()]
@@ -103,9 +103,9 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 def _tell_that_it_answers(has_sessions: bool) -> Finding:
     if has_sessions:
-        return Finding("waha_session", None, "ok", None, "", "WAHA's API answers again")
+        return ok("waha_session", "WAHA's API answers again")
     reason = "start a session in WAHA's dashboard and scan its code with the phone"
-    return Finding("waha_session", None, "skipped", None, "", "WAHA has no session", reason)
+    return skipped("waha_session", "WAHA has no session", reason)
 
 
 def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
@@ -180,12 +180,14 @@ def _is_over(lasting_seconds: float, reading: Reading, settings: Settings) -> bo
 
 
 def _row(name: str, status: Status, text: str, advice: str | None = None) -> Finding:
-    return Finding("waha_session", clean(name), status, None, "", f"session {clean(name)}: {text}", None, advice)
+    return Finding(
+        check="waha_session", status=status, message=f"session {clean(name)}: {text}", object=clean(name), advice=advice
+    )
 
 
 def _unknown(name: str | None, message: str, reason: str) -> Finding:
     text = f"session {name}: {message}" if name else message
-    return Finding("waha_session", name, "unknown", None, "", text, reason)
+    return unknown("waha_session", text, reason, object=name)
 
 
 def _judge_trouble(reading: Reading, trouble: Trouble, settings: Settings, memory: dict[str, Any]) -> Finding:
@@ -198,7 +200,7 @@ def _judge_trouble(reading: Reading, trouble: Trouble, settings: Settings, memor
     lasting = f"for {format_duration(lasting_seconds)}"
     message = f"WAHA's API has given no usable answer {lasting}: {trouble.text}"
     advice = "look into WAHA's log (docker logs) and restart its container"
-    return Finding("waha_session", None, "critical" if is_over else "warning", None, "", message, None, advice)
+    return Finding(check="waha_session", status="critical" if is_over else "warning", message=message, advice=advice)
 
 
 def _trouble_since(reading: Reading, memory: dict[str, Any]) -> float:
