@@ -43,7 +43,7 @@ from vpsmon.stack.docker.addresses import find_addresses
 from vpsmon.stack.n8n import api as n8n_api
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.shm_fallback import SparedState
-from vpsmon.system import kernel_log, proc
+from vpsmon.system import cgroup_mounts, kernel_log, proc
 from vpsmon.system import largest_processes as consumers
 from vpsmon.system.host import Host
 from vpsmon.trends import samples
@@ -191,7 +191,7 @@ def test_the_kernel_log(kmsg: list[str], dmesg: str) -> None:
 @given(lines_near(GROUPS), lines_near("36 35 98:0 /a /b rw - cgroup2 cgroup2 rw\n"))
 def test_cgroup_files(groups: str, mounts: str) -> None:
     try_it(cgroups.parse_groups, groups)
-    try_it(cgroups.parse_mounts, mounts)
+    try_it(cgroup_mounts.parse_mounts, mounts)
 
 
 @a_third_of_the_inputs

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.stack.docker.cgroups import Usage, cut_after_id, parse_groups, parse_mounts, read_usage
+from vpsmon.stack.docker.cgroups import Usage, cut_after_id, parse_groups, read_usage
+from vpsmon.system.cgroup_mounts import parse_mounts
 from vpsmon.system.host import Host
 
 SAMPLES = Path(__file__).parent / "samples"

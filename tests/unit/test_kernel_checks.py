@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.host import FakeMachine
-from vpsmon.checks.kernel import disk, memory, pressure, refaults, swap
+from vpsmon.checks.kernel import disk, memory, oom, pressure, refaults, swap
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
 from vpsmon.system.disk_space import DiskSpace
@@ -239,3 +239,65 @@ def test_an_empty_disk_paths_and_a_filesystem_without_size_are_skipped() -> None
     (nothing,) = disk.judge(disk.Reading({}, {}), DEFAULTS, None)
     (sizeless,) = disk.judge(disk.Reading({"/proc": DiskSpace(0, 0, 0)}, {}), DEFAULTS, None)
     assert (nothing.status, sizeless.status) == ("skipped", "skipped")
+
+
+@pytest.mark.parametrize(("free", "used_mb"), [("18446744073709551600", 1024), ("9999999999", 0)])
+def test_free_swap_beyond_its_size_is_held_within_it(machine: FakeMachine, free: str, used_mb: int) -> None:
+    """lxcfs subtracts without looking: a guest over its share has 2^64 - x kB free, or more than there is."""
+    machine.change("meminfo", "SwapFree:", free)
+    assert judge_swap(machine)["swap_usage"].value == used_mb * 1024 * 1024
+
+
+def test_without_pressure_only_critical_memory_proves_that_the_machine_thrashes(machine: FakeMachine) -> None:
+    (machine.root / "pressure/memory").unlink()
+    machine.change("vmstat", "pswpin", 100_000)
+    previous = Previous({"pages_in": 0, "pages_out": 0}, 10.0)
+    machine.change("meminfo", "MemAvailable:", 93 * KB_IN_MB)
+    assert judge_swap(machine, previous)["swap_in"].status == "warning"
+    machine.change("meminfo", "MemAvailable:", 49 * KB_IN_MB)
+    assert judge_swap(machine, previous)["swap_in"].status == "critical"
+
+
+@pytest.mark.parametrize(("used", "status"), [(80, "ok"), (81, "warning"), (100, "critical")])
+def test_inodes_count_like_blocks(used: int, status: str) -> None:
+    space = DiskSpace(100, 10, 90, used_inodes=used, available_inodes=100 - used)
+    (finding,) = disk.judge(disk.Reading({"/data": space}, {}), DEFAULTS, None)
+    assert (finding.value, finding.status) == (used, status)
+    assert f"room for {100 - used} more files" in finding.message
+
+
+# /proc/self/mountinfo of a guest on which lxcfs (Debian 12, 5.0) has put its own meminfo over the kernel's.
+GUEST_MOUNTS = """\
+80 47 0:41 /proc/meminfo /proc/meminfo rw,nosuid,nodev,relatime - fuse.lxcfs lxcfs rw,user_id=0,group_id=0,allow_other
+81 47 0:26 / {folder} rw,nosuid,nodev,noexec,relatime - cgroup2 cgroup2 rw
+"""
+
+
+def make_guest(machine: FakeMachine, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n")
+    (folder / "memory.stat").write_text("anon 1\nworkingset_refault_file 70\n")
+    (folder / "memory.pressure").write_text("some avg10=3.00 total=1\nfull avg10=1.00 total=1\n")
+    machine.write({"self/mountinfo": GUEST_MOUNTS.format(folder=folder)})
+    machine.write({"vmstat": "pswpin 9\npswpout 9\noom_kill 55\n"})
+
+
+def test_a_guest_counts_its_own_kills_refaults_and_pressure_and_not_the_host_s(
+    machine: FakeMachine, tmp_path: Path
+) -> None:
+    make_guest(machine, tmp_path / "cgroup")
+    assert oom.read(machine.host(), DEFAULTS, None).counter == 1
+    assert refaults.read(machine.host(), DEFAULTS, None).pages == 70
+    assert pressure.read(machine.host(), DEFAULTS, None).some_average_percent == 3
+    findings = judge_swap(machine, Previous({"pages_in": 0, "pages_out": 0}, 10.0))
+    assert "whole host" in (findings["swap_in"].reason or "")
+    assert findings["swap_usage"].value == 0
+
+
+def test_a_guest_without_counters_of_its_own_says_so(machine: FakeMachine) -> None:
+    """cgroup v1: nothing counts for a whole guest."""
+    machine.write({"self/mountinfo": GUEST_MOUNTS.partition("\n")[0] + "\n"})
+    assert oom.read(machine.host(), DEFAULTS, None).log_error
+    for check in (refaults, pressure):
+        with pytest.raises(NotApplicable, match="host"):
+            check.read(machine.host(), DEFAULTS, None)

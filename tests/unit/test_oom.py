@@ -206,3 +206,46 @@ def test_without_the_kernel_log_the_counter_still_tells(log: Log, monkeypatch: p
     (finding,) = oom.judge(oom.read(host, DEFAULTS, previous), DEFAULTS, previous)
     assert (finding.status, finding.value) == ("critical", 1)
     assert "CAP_SYSLOG" in (finding.reason or "")
+
+
+# In the form of Linux 4.15 (mm/oom_kill.c and mm/memcontrol.c of that version): the machine, and a control group.
+OLD_MACHINE_KILL = [
+    "6,700,90000000,-;Out of memory: Kill process 4711 (node) score 812 or sacrifice child\n",
+    "3,701,90000001,-;Killed process 4711 (node) total-vm:1447496kB, anon-rss:792136kB, file-rss:4kB, shmem-rss:0kB\n",
+]
+OLD_CGROUP_KILL = [
+    f"6,710,91000000,-;Task in /docker/{CONTAINER} killed as a result of limit of /docker/{CONTAINER}\n",
+    "6,711,91000001,-;Memory cgroup out of memory: Kill process 4712 (node) score 900 or sacrifice child\n",
+    "3,712,91000002,-;Killed process 4712 (node) total-vm:1447496kB, anon-rss:792136kB, file-rss:4kB, shmem-rss:0kB\n",
+]
+
+
+def test_kills_of_an_older_kernel_have_their_scope_and_container() -> None:
+    group, machine = kills_in(*OLD_CGROUP_KILL, *OLD_MACHINE_KILL)
+    assert (group.pid, group.is_machine_wide, group.container_id) == (4712, False, CONTAINER)
+    assert (machine.pid, machine.is_machine_wide, machine.container_id) == (4711, True, None)
+
+
+def to_dmesg(record: str, stamp: str) -> str:
+    return f"<3>{stamp}{record.partition(';')[2]}"
+
+
+@pytest.mark.parametrize("stamp", ["[ 2453.760900] ", "[ 2453.760900][    T1] ", "[ 2453.760900][   C0] "])
+def test_dmesg_names_the_victim_with_and_without_the_caller(stamp: str) -> None:
+    (kill,) = find_kills(parse_dmesg("".join(to_dmesg(record, stamp) for record in CGROUP_KILL)))
+    assert (kill.microseconds, kill.pid, kill.container_id) == (2453760900, 2731, CONTAINER)
+
+
+def test_a_log_without_times_names_as_many_victims_as_the_counter_has_new_ones(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.records = []
+    printed = "".join(to_dmesg(record, "") for record in CGROUP_KILL)
+    monkeypatch.setattr("vpsmon.system.host.Host.run", lambda *arguments: printed)
+    log.kill(is_logged=False)
+    assert log.events() == []
+    printed += "".join(to_dmesg(record, "") for record in MACHINE_KILL)
+    log.kill(is_logged=False)
+    (event,) = log.events()
+    assert event.message.startswith("OOM killer ended python3 (pid 932, 774 MB resident)")
+    assert log.events() == []

@@ -26,7 +26,7 @@ from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.state.recovery_file import RECOVERY_FILE, list_stopped_ids
 from vpsmon.system.host import Host
-from vpsmon.system.largest_processes import describe_consumers, read_largest_consumers
+from vpsmon.system.largest_processes import describe_largest
 from vpsmon.trends.history import open_history
 
 ALERT_FILE = "alert_state.json"
@@ -177,7 +177,7 @@ def _name_consumers(host: Host, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings, those of a memory problem with the largest processes in their message."""
     if not any(_tells_of_shortage(finding) for finding in findings):
         return list(findings)
-    largest = describe_consumers(read_largest_consumers(host, _NAMED_CONSUMERS))
+    largest = describe_largest(host, _NAMED_CONSUMERS)
     return [
         finding._replace(message=f"{finding.message}; {largest}")
         if _tells_of_shortage(finding) and largest

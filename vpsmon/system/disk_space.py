@@ -18,11 +18,16 @@ _TIMEOUT_SECONDS = 1.0
 
 
 class DiskSpace(NamedTuple):
-    """The size of a filesystem in bytes; `available_bytes` is what is left for users other than root."""
+    """The size of a filesystem in bytes and in inodes; what is available is what is left for users other than root.
+
+    A filesystem that makes inodes as it needs them (btrfs) has none of a fixed number: both are 0.
+    """
 
     total_bytes: int
     used_bytes: int
     available_bytes: int
+    used_inodes: int = 0
+    available_inodes: int = 0
 
 
 def read_disk_space(path: str) -> DiskSpace:
@@ -63,4 +68,10 @@ def _read(path: str) -> DiskSpace:
         raise PermissionError(errno.EACCES, "it is hidden from this service")
     space = os.statvfs(path)
     used_blocks = space.f_blocks - space.f_bfree
-    return DiskSpace(space.f_blocks * space.f_frsize, used_blocks * space.f_frsize, space.f_bavail * space.f_frsize)
+    return DiskSpace(
+        total_bytes=space.f_blocks * space.f_frsize,
+        used_bytes=used_blocks * space.f_frsize,
+        available_bytes=space.f_bavail * space.f_frsize,
+        used_inodes=space.f_files - space.f_ffree,
+        available_inodes=space.f_favail,
+    )

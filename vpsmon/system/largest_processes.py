@@ -13,6 +13,11 @@ from vpsmon.core.text import clean, format_bytes
 from vpsmon.system.host import Host
 from vpsmon.system.proc import parse_counters
 
+HIDDEN_REMEDY = (
+    "/proc hides the processes of other users (hidepid): mount -o remount,hidepid=0 /proc, "
+    "or gid= with a group that vpsmon's user is in"
+)
+
 
 class Consumer(NamedTuple):
     """All processes of one name, and the bytes they hold in memory and swap together."""
@@ -20,6 +25,21 @@ class Consumer(NamedTuple):
     name: str
     process_count: int
     held_bytes: int
+
+
+def hides_processes(host: Host) -> bool:
+    """Return whether /proc is mounted with hidepid (proc(5)), and this user sees only its own processes.
+
+    The first process of a machine is always there.
+    """
+    try:
+        mounts = host.read_proc("self/mountinfo")
+    except OSError:
+        return False
+    try:
+        return "hidepid=" in mounts and not host.read_file(f"{host.proc}/1/status")
+    except OSError:
+        return True
 
 
 def read_largest_consumers(host: Host, count: int) -> list[Consumer]:
@@ -48,8 +68,11 @@ def parse_status(text: str) -> tuple[str, int]:
     return clean(first.removeprefix("Name:").strip()), counters.get("RssAnon", 0) + counters.get("VmSwap", 0)
 
 
-def describe_consumers(consumers: list[Consumer]) -> str:
-    """Return `largest: node 412 MB, chrome 380 MB (7 processes), postgres 60 MB`, or nothing."""
+def describe_largest(host: Host, count: int) -> str:
+    """Return `largest: node 412 MB, chrome 380 MB (7 processes), postgres 60 MB`, why they are hidden, or nothing."""
+    if hides_processes(host):
+        return HIDDEN_REMEDY
+    consumers = read_largest_consumers(host, count)
     named = [
         f"{consumer.name} {format_bytes(consumer.held_bytes)}"
         + (f" ({consumer.process_count} processes)" if consumer.process_count > 1 else "")

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import MEGABYTE
+from vpsmon.system.guest import read_own_pressure
 from vpsmon.system.host import Host
-from vpsmon.system.proc import pick, read_counters, read_memory_pressure
+from vpsmon.system.proc import pick, read_counters
 
 _FULL_PRESSURE_PERCENT = 5.0
 _LOW_SHARE_OF_TOTAL = 0.1
@@ -35,7 +36,7 @@ def read_shortage(host: Host) -> Shortage:
     """Return memory, swap and pressure as they are now. Raises ReadError when /proc/meminfo cannot be read."""
     memory = read_counters(host, "meminfo")
     try:
-        full_percent = read_memory_pressure(host).full_average_percent
+        full_percent = read_own_pressure(host).full_average_percent
     except (NotApplicable, ReadError):
         full_percent = None
     return Shortage(
@@ -53,7 +54,11 @@ def is_swap_nearly_full(shortage: Shortage) -> bool:
 
 
 def is_memory_short(shortage: Shortage, settings: Settings) -> bool:
-    """Return whether little memory is available and, where the kernel tells, every task waits for it."""
+    """Return whether little memory is available and every task waits for it.
+
+    Where the kernel does not report pressure, nothing proves that tasks wait: then only memory that is critical counts.
+    """
+    if shortage.full_percent is None:
+        return shortage.available_bytes < settings.MEMORY_CRITICAL_MB * MEGABYTE
     low_bytes = max(settings.MEMORY_WARNING_MB * MEGABYTE, shortage.total_bytes * _LOW_SHARE_OF_TOTAL)
-    is_stalled = shortage.full_percent is None or shortage.full_percent >= _FULL_PRESSURE_PERCENT
-    return shortage.available_bytes < low_bytes and is_stalled
+    return shortage.available_bytes < low_bytes and shortage.full_percent >= _FULL_PRESSURE_PERCENT

@@ -30,7 +30,7 @@ def read_counters(host: Host, name: str) -> dict[str, int]:
     """Return /proc/meminfo (in bytes) or /proc/vmstat as numbers by name. Raises ReadError."""
     path = os.path.join(host.proc, name)
     try:
-        counters = host.once(f"counters of {name}", lambda: parse_counters(host.read_proc(name)))
+        counters = host.once(f"counters of {name}", lambda: _bound(parse_counters(host.read_proc(name))))
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error.strerror}; is /proc mounted?") from None
     if not counters:
@@ -47,6 +47,19 @@ def parse_counters(text: str) -> dict[str, int]:
         if len(words) in (2, 3) and words[1].isdecimal() and words[1].isascii() and len(words[1]) <= 20:
             factor = 1024 if words[2:] == ["kB"] else 1
             counters[words[0].rstrip(":")] = int(words[1]) * factor
+    return counters
+
+
+# lxcfs subtracts without looking: a guest that uses more than it was given has 2^64 - x kB of free swap.
+_LARGEST_BYTES = 1 << 62
+_BOUNDS = (("SwapFree", "SwapTotal"), ("MemAvailable", "MemTotal"), ("MemFree", "MemTotal"))
+
+
+def _bound(counters: dict[str, int]) -> dict[str, int]:
+    """Return the counters, each part of a whole of /proc/meminfo within it: none where it is below zero."""
+    for part, whole in _BOUNDS:
+        if part in counters and whole in counters:
+            counters[part] = 0 if counters[part] > _LARGEST_BYTES else min(counters[part], counters[whole])
     return counters
 
 

@@ -1,4 +1,4 @@
-"""disk_usage: how full each filesystem of DISK_PATHS is, as df shows it (statvfs(3)).
+"""disk_usage: how full each filesystem of DISK_PATHS is, as df shows it (statvfs(3)): its blocks, or its inodes.
 
 A full disk stops PostgreSQL and Redis, and Docker's logs are what usually fills it.
 """
@@ -54,12 +54,17 @@ def _explain_error(path: str, error: str) -> Finding:
 
 
 def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
-    percent = compute_used_percent(space)
-    if percent is None:
+    full_percent, inodes_percent = compute_used_percent(space), compute_used_inodes_percent(space)
+    if full_percent is None:
         reason = "this filesystem has no size; take it out of DISK_PATHS"
         return skipped("disk_usage", "no size", reason, object=clean(path))
+    percent = max(full_percent, inodes_percent or 0.0)
     judgement = judge_above(percent, settings.DISK_WARNING_PCT, settings.DISK_CRITICAL_PCT)
-    message = f"disk {clean(path)} {percent:.1f} % full, {format_bytes(space.available_bytes)} free"
+    message = f"disk {clean(path)} {full_percent:.1f} % full, {format_bytes(space.available_bytes)} free"
+    advice = "see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df"
+    if percent > full_percent:
+        message += f"; {percent:.1f} % of its inodes used, room for {space.available_inodes} more files"
+        advice = "see where the many files are: du -x --inodes --max-depth=3 / | sort -n | tail"
     if judgement.status != "ok":
         message += f", {judgement.status} above {judgement.limit:g} %"
     # A tenth of the limit would be gigabytes: a disk is clear again two points below its limit.
@@ -70,9 +75,15 @@ def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
         message=message,
         object=clean(path),
         value=round(percent, 2),
-        advice="see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df",
+        advice=advice,
         is_clear=is_clear,
     )
+
+
+def compute_used_inodes_percent(space: DiskSpace) -> float | None:
+    """Return the share of inodes in use in percent; None where a filesystem makes them as it needs them."""
+    usable = space.used_inodes + space.available_inodes
+    return space.used_inodes / usable * 100 if usable > 0 else None
 
 
 def compute_used_percent(space: DiskSpace) -> float | None:

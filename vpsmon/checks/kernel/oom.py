@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Event, Finding, Previous, ReadError
 from vpsmon.core.text import clean, format_bytes
+from vpsmon.system.guest import HOST_ONLY, find_guest, read_memory_counters
 from vpsmon.system.host import Host
-from vpsmon.system.proc import read_boot_id, read_counters
+from vpsmon.system.proc import read_boot_id
 
 if TYPE_CHECKING:
     from vpsmon.system.kernel_log import OomKill
@@ -41,11 +42,14 @@ class Reading(NamedTuple):
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the counter, and the kills of the log when the counter has moved. Raises ReadError for neither."""
     boot_id = read_boot_id(host)
-    counter = read_counters(host, "vmstat").get("oom_kill")
+    counter = read_memory_counters(host).get("oom_kill")
     now = host.wall_seconds()
     reading = Reading(boot_id, counter, None, -1, -1, None, now, now - host.monotonic_seconds())
     if counter is not None and counter == _base(reading, previous).counter and not _is_owed(previous):
         return reading
+    if find_guest(host):
+        # The kernel log is the host's, and its victims are those of all guests.
+        return reading if counter is not None else reading._replace(log_error=HOST_ONLY)
     # Imported only when there is something to read: its patterns take 3 ms to compile.
     from vpsmon.system.kernel_log import find_kills, read_records
 
@@ -87,7 +91,12 @@ def _is_owed(previous: Previous | None) -> bool:
 
 
 def _new_kills(reading: Reading, base: _Base) -> list[OomKill]:
-    return [kill for kill in reading.kills or [] if _is_after(kill, base)]
+    kills = reading.kills or []
+    if any(kill.microseconds < 0 for kill in kills):
+        # A log without times (printk.time=0): the counter says how many of them are new.
+        known = base.counter if base.counter is not None else reading.counter
+        return kills[len(kills) - min(len(kills), (reading.counter or 0) - (known or 0)) :]
+    return [kill for kill in kills if _is_after(kill, base)]
 
 
 def _is_after(kill: OomKill, base: _Base) -> bool:
@@ -139,7 +148,7 @@ def _describe_kill(kill: OomKill, reading: Reading) -> Event:
         f"{reading.boot_id}:{kill.microseconds}:{kill.pid}",
         kill.container_id[:12] if kill.container_id else name,
         f"OOM killer ended {name} (pid {kill.pid}, {format_bytes(kill.resident_bytes)} resident){where}: {cause}",
-        reading.boot_wall_seconds + kill.microseconds / 1e6,
+        reading.boot_wall_seconds + kill.microseconds / 1e6 if kill.microseconds >= 0 else reading.wall_seconds,
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from vpsmon.checks._limits import CLEAR_MARGIN
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, Status
+from vpsmon.system.guest import read_own_pressure
 from vpsmon.system.host import Host
-from vpsmon.system.proc import Pressure, read_memory_pressure
+from vpsmon.system.proc import Pressure
 
 ROWS = {"memory_pressure": "score"}
 METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory: mean of some and full, 0 to 100."}
@@ -26,7 +27,7 @@ Reading = Pressure
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the memory pressure. Raises NotApplicable or ReadError."""
-    return read_memory_pressure(host)
+    return read_own_pressure(host)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:

@@ -14,9 +14,9 @@ from vpsmon.checks._limits import judge_above
 from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous, Status, skipped
+from vpsmon.system.guest import HOST_ONLY, find_guest, read_memory_counters
 from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, is_swap_nearly_full, read_shortage
-from vpsmon.system.proc import read_counters
 
 ROWS = {"file_refaults": "kB/s"}
 _COUNTERS = ("workingset_refault_file", "workingset_refault")
@@ -31,9 +31,11 @@ class Reading(NamedTuple):
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return the refault counter. Raises NotApplicable on kernels before 3.15, else ReadError."""
-    counters = read_counters(host, "vmstat")
+    counters = read_memory_counters(host)
     pages = next((counters[name] for name in _COUNTERS if name in counters), None)
     if pages is None:
+        if find_guest(host):
+            raise NotApplicable(HOST_ONLY)
         raise NotApplicable("the kernel does not count refaults: needs Linux 3.15 or newer")
     return Reading(read_shortage(host), pages)
 

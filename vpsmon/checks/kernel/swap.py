@@ -13,9 +13,10 @@ from vpsmon.checks._rates import NO_PREVIOUS, compute_rate
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, Status, ok, skipped
 from vpsmon.core.text import MEGABYTE, format_bytes
+from vpsmon.system.guest import HOST_ONLY, find_guest, read_memory_counters
 from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, read_shortage
-from vpsmon.system.proc import pick, read_counters
+from vpsmon.system.proc import pick
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 METRICS = {
@@ -34,13 +35,16 @@ class Reading(NamedTuple):
     """Swap of the machine, and the pages that moved since boot."""
 
     shortage: Shortage
-    pages_in: int
-    pages_out: int
+    # None in a guest whose kernel counts them for the whole host only.
+    pages_in: int | None
+    pages_out: int | None
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return swap usage and the swap counters. Raises ReadError."""
-    counters = read_counters(host, "vmstat")
+    counters = read_memory_counters(host)
+    if find_guest(host):
+        return Reading(read_shortage(host), counters.get("pswpin"), counters.get("pswpout"))
     return Reading(
         read_shortage(host), pick(counters, "pswpin", "/proc/vmstat"), pick(counters, "pswpout", "/proc/vmstat")
     )
@@ -84,7 +88,7 @@ def _judge_usage(shortage: Shortage, settings: Settings) -> Finding:
 def _judge_swap_in(reading: Reading, settings: Settings, previous: Previous | None) -> Finding:
     rate = compute_rate(reading.pages_in, "pages_in", previous)
     if rate is None:
-        return skipped("swap_in", "no rate yet", NO_PREVIOUS)
+        return _skip_rate("swap_in", reading.pages_in)
     judgement = judge_above(rate, settings.SWAP_THRASH_KB_S, float("inf"))
     status: Status = judgement.status
     message = f"{rate:.0f} kB/s read back from swap"
@@ -108,8 +112,12 @@ def _judge_swap_out(reading: Reading, previous: Previous | None) -> Finding:
     """Never more than a row: the kernel moves idle pages out to make room, which is what swap is for."""
     rate = compute_rate(reading.pages_out, "pages_out", previous)
     if rate is None:
-        return skipped("swap_out", "no rate yet", NO_PREVIOUS)
+        return _skip_rate("swap_out", reading.pages_out)
     return ok("swap_out", f"{rate:.0f} kB/s written to swap", value=round(rate, 1))
+
+
+def _skip_rate(check: str, pages: int | None) -> Finding:
+    return skipped(check, "no rate yet", NO_PREVIOUS) if pages is not None else skipped(check, "no rate", HOST_ONLY)
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

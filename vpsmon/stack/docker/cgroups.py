@@ -11,7 +11,9 @@ import os
 from typing import NamedTuple
 
 from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.system.cgroup_mounts import Mount, parse_mounts
 from vpsmon.system.host import Host
+from vpsmon.system.largest_processes import HIDDEN_REMEDY, hides_processes
 from vpsmon.system.proc import parse_counters, pick, read_counters
 
 _NO_CONTROLLER = (
@@ -27,14 +29,6 @@ class Usage(NamedTuple):
     limit_bytes: int | None
     cpu_seconds: float | None
     oom_kill_count: int
-
-
-class Mount(NamedTuple):
-    """A mounted hierarchy: the folder, the part of the hierarchy that it shows, and its v1 controllers (none: v2)."""
-
-    folder: str
-    root: str
-    controllers: tuple[str, ...]
 
 
 def read_usage(host: Host, container_id: str, pid: int) -> Usage:
@@ -83,26 +77,6 @@ def cut_after_id(group: str, container_id: str) -> str:
         if container_id and container_id in part:
             return "/".join(parts[: position + 1])
     return ""
-
-
-def parse_mounts(text: str) -> list[Mount]:
-    """Return the control group hierarchies of a mountinfo file."""
-    mounts = []
-    for line in text.splitlines():
-        before, separator, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.split(" ")
-        if not separator or len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
-            continue
-        controllers = tuple(kind[2].split(",")) if kind[0] == "cgroup" else ()
-        mounts.append(Mount(_unescape(fields[4]), _unescape(fields[3]), controllers))
-    return mounts
-
-
-def _unescape(path: str) -> str:
-    r"""Return a path of mountinfo as it is: space, tab, newline and backslash are written as \040 and so on."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(code, character)
-    return path
 
 
 def _find_folder(groups: dict[str, str], mounts: list[Mount], controller: str) -> str:
@@ -187,4 +161,5 @@ def _read(host: Host, path: str) -> str:
     try:
         return host.read_file(path)
     except OSError as error:
-        raise ReadError(f"{path} cannot be read: {error.strerror}; has the container just ended?") from None
+        why = HIDDEN_REMEDY if hides_processes(host) else "has the container just ended?"
+        raise ReadError(f"{path} cannot be read: {error.strerror}; {why}") from None
