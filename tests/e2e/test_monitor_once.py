@@ -139,6 +139,8 @@ def test_fail_on_exits_3_when_the_severity_is_reached(
         ["monitor", "--once", "--fail-on", "info"],
         ["monitor", "--interval", "0"],
         ["monitor", "--interval", "soon"],
+        ["monitor", "--interval", "nan"],
+        ["monitor", "--interval", "inf"],
         ["nonsense"],
     ],
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from grp import struct_group
 from pathlib import Path
 
 import pytest
 
 from vpsmon.config.load import ConfigError, load_config
-from vpsmon.config.settings import DEFAULTS, Config
+from vpsmon.config.settings import CREDENTIAL_KEYS, DEFAULTS, Config
 
 
 def load(tmp_path: Path, text: str | bytes, environment: dict[str, str] | None = None) -> Config:
@@ -186,3 +187,158 @@ def test_a_secret_that_others_can_read_is_a_warning_with_the_command(tmp_path: P
     assert f"chmod 600 {path}" in load_config(str(path), {}).warnings[0]
     path.write_text("DISK_WARNING_PCT=70")
     assert load_config(str(path), {}).warnings == ()
+
+
+@pytest.mark.parametrize("key", DEFAULTS._fields)
+def test_nothing_between_the_quotes_is_the_default(tmp_path: Path, key: str) -> None:
+    settings = load(tmp_path, f'{key}="" \n').settings
+    assert settings == DEFAULTS
+    assert load(tmp_path, "", {key: " "}).settings == DEFAULTS
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "+nan"])
+@pytest.mark.parametrize("key", ["MEMORY_WARNING_MB", "MONITOR_INTERVAL_SEC", "SWAP_THRASH_KB_S", "DISK_WARNING_PCT"])
+def test_what_is_not_finite_is_no_number(tmp_path: Path, key: str, number: str) -> None:
+    assert f"{key}: expected a" in complain(tmp_path, f"{key}={number}")[0]
+    assert f"{key}: expected a" in complain(tmp_path, "", {key: number})[0]
+
+
+def test_a_tilde_is_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/op")
+    config = load(tmp_path, 'STATE_DIR="~/state"\nDISK_PATHS="/, ~/disk"')
+    assert config.state_directory == "/home/op/state"
+    assert config.settings.DISK_PATHS == ("/", "/home/op/disk")
+    assert load(tmp_path, 'STATE_DIR="~root/state"').state_directory == "/root/state"
+    (line,) = complain(tmp_path, 'STATE_DIR="~nobody-has-this-name/state"')
+    assert line == "monitor.conf:1: STATE_DIR: there is no such user, so ~ is no home: write the whole path"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'STATE_DIR="${HOME}/state"',
+        'TELEGRAM_BOT_TOKEN="${TOKEN}"',
+        'TELEGRAM_BOT_TOKEN="$TOKEN"',
+        'DISK_PATHS="/,${DATA}"',
+        'POSTGRES_DSN="postgresql://n8n:${PASSWORD}@localhost/n8n"',
+    ],
+)
+def test_what_a_shell_would_fill_in_is_refused(tmp_path: Path, text: str) -> None:
+    (line,) = complain(tmp_path, text)
+    assert line.endswith(": variables are not filled in here: write the value itself")
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("POSTGRES_DSN", "postgresql://n8n:Se@cretPw9@127.0.0.1:5999/n8n"),
+        ("POSTGRES_DSN", "postgresql://n8n:Se/cretPw9@127.0.0.1:5999/n8n"),
+        ("POSTGRES_DSN", "postgresql://n8n:Se?cretPw9@127.0.0.1:5999/n8n"),
+        ("POSTGRES_DSN", "postgresql://n8n:Se%cretPw9@127.0.0.1:5999/n8n"),
+        ("REDIS_URL", "redis://:12#cretPw9@127.0.0.1:6379/0"),
+        ("REDIS_URL", "redis://:cretPw9@:@127.0.0.1:6379/0"),
+        ("SMTP_URL", "smtp://op:Se@cretPw9@mail.example.org:587"),
+        ("SMTP_URL", "smtp://op:Se#cretPw9@mail.example.org:587"),
+        ("N8N_URL", "http://op:cretPw9@127.0.0.1:5678"),
+        ("HEARTBEAT_URL", "https://op:Se/cretPw9@hc-ping.com/x"),
+        # Behind a key that it does not belong to.
+        ("MONITOR_INTERVAL_SEC", "redis://:cretPw9@127.0.0.1:6379/0"),
+    ],
+)
+def test_no_part_of_an_address_with_a_password_is_repeated(tmp_path: Path, key: str, url: str) -> None:
+    for lines in (complain(tmp_path, f'{key}="{url}"'), complain(tmp_path, "", {key: url})):
+        (line,) = lines
+        assert not any(part in line for part in ("cretPw9", "5999", "n8n:", "12", "mail.")), line
+        malformed = "malformed: write special characters of the password as %XX"
+        assert malformed in line or key not in CREDENTIAL_KEYS
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("POSTGRES_DSN", "postgresql://n8n:Se%40cret@[::1]:5432/n8n?sslmode=require"),
+        ("POSTGRES_DSN", "postgresql://n8n@h1:5432,h2:5433/n8n"),
+        ("POSTGRES_DSN", "postgresql:///n8n?host=/run/postgresql"),
+        ("POSTGRES_DSN", "host=localhost password=a@b/c#d user=n8n"),
+        ("REDIS_URL", "redis://localhost"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("REDIS_URL", "rediss://user:p%23w@redis.example.org:6380/1"),
+        ("SMTP_URL", "smtps://op%40example.org:pw@mail.example.org:465"),
+    ],
+)
+def test_addresses_that_are_well_formed_are_taken(tmp_path: Path, key: str, url: str) -> None:
+    assert getattr(load(tmp_path, f'{key}="{url}"').settings, key) == url
+
+
+def make_folder(path: Path, mode: int, owner: int = 0) -> Path:
+    path.mkdir()
+    write_here(path)
+    path.chmod(mode)
+    os.chown(path, owner, owner)
+    return path
+
+
+def write_here(folder: Path, mode: int = 0o600, owner: int = 0) -> None:
+    file = folder / "monitor.conf"
+    file.write_text('WAHA_URL="http://203.0.113.9"')
+    file.chmod(mode)
+    os.chown(file, owner, owner)
+
+
+def distrust(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {})
+    (line,) = caught.value.lines
+    assert line.startswith("./monitor.conf: ")
+    assert line.endswith("; name it with --config to use it all the same")
+    return line
+
+
+def test_a_file_here_counts_only_where_nobody_else_could_have_written_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = make_folder(tmp_path / "ours", 0o755)
+    monkeypatch.chdir(ours)
+    assert load_config(None, {}).settings.WAHA_URL == "http://203.0.113.9"
+    write_here(ours, owner=65534)
+    assert f"{ours}/monitor.conf belongs to user id 65534" in distrust(ours, monkeypatch)
+    write_here(ours, mode=0o606)
+    assert f"others can write {ours}/monitor.conf (mode 0606)" in distrust(ours, monkeypatch)
+    write_here(ours, mode=0o660)
+    os.chown(ours / "monitor.conf", 0, 65534)
+    assert f"others can write {ours}/monitor.conf (mode 0660)" in distrust(ours, monkeypatch)
+    assert load_config("monitor.conf", {}).settings.WAHA_URL == "http://203.0.113.9"
+    theirs = make_folder(tmp_path / "theirs", 0o755, owner=65534)
+    assert f"{theirs} belongs to user id 65534" in distrust(theirs, monkeypatch)
+    shared = make_folder(tmp_path / "shared", 0o1777)
+    assert f"others can write {shared} (mode 1777)" in distrust(shared, monkeypatch)
+
+
+def test_a_link_here_counts_only_where_nobody_else_could_have_made_it_or_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, shared = make_folder(tmp_path / "ours", 0o755), make_folder(tmp_path / "shared", 0o1777)
+    (ours / "monitor.conf").unlink()
+    (ours / "monitor.conf").symlink_to(shared / "monitor.conf")
+    assert f"others can write {shared} (mode 1777)" in distrust(ours, monkeypatch)
+    shared.chmod(0o755)
+    assert load_config(None, {}).settings.WAHA_URL == "http://203.0.113.9"
+    os.chown(ours / "monitor.conf", 65534, 65534, follow_symlinks=False)
+    assert "belongs to user id 65534" in distrust(ours, monkeypatch)
+
+
+def test_root_s_file_that_the_services_may_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "monitor.conf"
+    path.write_text('TELEGRAM_BOT_TOKEN="1:a"')
+    monkeypatch.setattr("grp.getgrgid", lambda group: struct_group(("vpsmon" if group == 64 else "users", "x", 0, [])))
+    for mode, owner, group, is_warned in (
+        (0o640, 0, 64, False),
+        (0o640, 0, 65, True),
+        (0o660, 0, 64, True),
+        (0o644, 0, 64, True),
+        (0o640, 65534, 64, True),
+    ):
+        path.chmod(mode)
+        os.chown(path, owner, group)
+        assert bool(load_config(str(path), {}).warnings) == is_warned, (mode, owner, group)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from vpsmon.core.findings import Severity
 from vpsmon.jobs.once import run_once
 from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds. Nothing is smaller or larger than nan, so click would let it pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises click.BadParameter."""
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @click.command(short_help="Check the machine and alert, for ever or once.")
@@ -18,7 +30,7 @@ from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 @click.option("--fail-on", type=click.Choice(["warning", "critical"]), help="With --once: exit 3 when this is reached.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1, max=86400),
+    type=_Seconds(min=0.1, max=86400),
     metavar="SECONDS",
     help="Seconds between passes. [default: MONITOR_INTERVAL_SEC]",
 )

@@ -13,22 +13,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from vpsmon.config.settings import DEFAULTS, KINDS, SECRET_KEYS, URL_KEYS, allowed_range
+from vpsmon.config.settings import DEFAULTS, KINDS, SECRET_KEYS
 from vpsmon.config.settings import Config as Config
+from vpsmon.config.values import EXPECTED, convert, parse_variable
 from vpsmon.core.text import clean
 
 _KEY_OR_SECTION = re.compile(r"""\s*\[*\s*["']?([A-Za-z0-9_.-]+)["']?\s*[]=]""")
 _KEY_AT_LINE_START = re.compile(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""")
-# systemd.socket(5), ListenStream=: an IPv4 address, or an IPv6 address in brackets.
-_ADDRESS = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 _LARGEST_FILE_BYTES = 1_000_000
-_EXPECTED = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": 'text in quotes, like KEY="value"',
-    "bool": "true or false",
-    "tuple": 'a comma-separated list in quotes, like "a,b"',
-}
+_HERE = "monitor.conf"
 
 
 class ConfigError(Exception):
@@ -59,8 +52,16 @@ def _find_file(option: str | None, environment: Mapping[str, str]) -> str | None
     named = option or environment.get("VPSMON_CONFIG")
     if named:
         return named
-    candidates = ("monitor.conf", os.path.join(find_prefix(), "monitor.conf"))
-    return next((candidate for candidate in candidates if os.path.lexists(candidate)), None)
+    if os.path.lexists(_HERE):
+        from vpsmon.config.trust import explain_distrust
+
+        # Nobody has named it: whoever can write here would decide where the keys of this user are sent.
+        reason = explain_distrust(_HERE)
+        if reason:
+            raise ConfigError([f"./{_HERE}: {reason}; name it with --config to use it all the same"])
+        return _HERE
+    installed = os.path.join(find_prefix(), "monitor.conf")
+    return installed if os.path.lexists(installed) else None
 
 
 def find_prefix() -> str:
@@ -150,7 +151,7 @@ def _explain_line(key: str | None) -> str:
     # The value is not repeated: it may be a secret.
     kind = KINDS[key]
     if kind in ("int", "float", "bool"):
-        return f"{clean(key)}: expected {_EXPECTED[kind]}"
+        return f"{clean(key)}: expected {EXPECTED[kind]}"
     return f'{clean(key)}: the value is not quoted properly; write {clean(key)}="value"'
 
 
@@ -162,74 +163,12 @@ def _nearest(key: str) -> str:
 
 
 def _keep(values: dict[str, Any], errors: list[str], where: str, key: str, value: Any) -> None:
+    if isinstance(value, str) and not value.strip():
+        return  # nothing between the quotes is the default, for every key
     try:
-        values[key] = _convert(key, value)
+        values[key] = convert(key, value)
     except ValueError as error:
         errors.append(f"{where}: {key}: {error}")
-
-
-def _convert(key: str, value: Any) -> Any:
-    kind = KINDS[key]
-    # A chat id is a number that people write with or without quotes.
-    if key in ("TELEGRAM_CHAT_ID", "TELEGRAM_THREAD_ID") and type(value) is int:
-        value = str(value)
-    if kind in ("int", "float"):
-        return _convert_number(key, kind, value)
-    if kind == "bool" and isinstance(value, bool):
-        return value
-    if kind == "str" and isinstance(value, str):
-        return _check_text(key, value.strip())
-    if kind == "tuple" and isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    if kind == "tuple" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise ValueError(f"expected {_EXPECTED[kind]}, found {_describe(key, value)}")
-
-
-def _check_text(key: str, value: str) -> str:
-    schemes = URL_KEYS.get(key)
-    if schemes and value and not value.startswith(schemes):
-        raise ValueError(f"expected a URL that begins with {' or '.join(schemes)}")
-    if schemes and value and "http://" in schemes and not _is_web_address(value):
-        raise ValueError("expected a URL with a host, and without user and password: none is sent")
-    if key == "METRICS_LISTEN" and not _is_address(value):
-        raise ValueError("expected an address and a port, like 127.0.0.1:19633 or [::1]:19633")
-    return value
-
-
-def _is_web_address(value: str) -> bool:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(value)
-        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
-        return False  # a port that is no number, or an address of version 6 that is none
-
-
-def _is_address(value: str) -> bool:
-    found = _ADDRESS.fullmatch(value)
-    return found is not None and 1 <= int(found[1]) <= 65535
-
-
-def _convert_number(key: str, kind: str, value: Any) -> float:
-    smallest, largest = allowed_range(key)
-    span = f"{_EXPECTED[kind]} from {smallest} to {largest}"
-    if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
-        raise ValueError(f"expected {span}, found {_describe(key, value)}")
-    # The comparison is also false for nan.
-    if not smallest <= value <= largest:
-        raise ValueError(f"expected {span}, found {value}")
-    return value
-
-
-def _describe(key: str, value: Any) -> str:
-    if isinstance(value, str):
-        return "text" if key in SECRET_KEYS else f'text "{clean(value, 40)}"'
-    if type(value) in (int, float):
-        return "a number" if key in SECRET_KEYS else f"{value:g}"
-    names = {bool: "true or false", list: "a list"}
-    return names.get(type(value), "a date or time")
 
 
 def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -237,30 +176,20 @@ def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], l
     errors: list[str] = []
     for key in KINDS:
         if key in environment:
-            _keep(values, errors, "environment", key, _parse_variable(KINDS[key], environment[key]))
+            _keep(values, errors, "environment", key, parse_variable(key, environment[key]))
     return values, errors
-
-
-def _parse_variable(kind: str, text: str) -> Any:
-    """Return the variable's text as the type of its key, or unchanged where it is no such thing."""
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.strip().lower(), text)
-    if kind in ("int", "float"):
-        for number in (int, float):
-            try:
-                return number(text)
-            except ValueError:
-                continue
-    return text
 
 
 def _warn_of_readable_secret(path: str | None, values: dict[str, Any]) -> list[str]:
     if path is None or not any(values.get(key) for key in SECRET_KEYS):
         return []
+    from vpsmon.config.trust import is_closed
+
     try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
+        facts = os.stat(path)
     except OSError:
         return []
-    if mode & 0o077:
-        return [f"{path} holds secrets and can be read by others (mode {mode:04o}): chmod 600 {path}"]
-    return []
+    if is_closed(facts):
+        return []
+    mode = stat.S_IMODE(facts.st_mode)
+    return [f"{path} holds secrets and can be read by others (mode {mode:04o}): chmod 600 {path}"]

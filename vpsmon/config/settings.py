@@ -88,6 +88,10 @@ URL_KEYS: dict[str, tuple[str, ...]] = {
     "SMTP_URL": ("smtp://", "smtps://"),
 }
 
+# URLs that hold a password.
+CREDENTIAL_KEYS = frozenset({"POSTGRES_DSN", "REDIS_URL", "SMTP_URL"})
+PATH_KEYS = frozenset({"STATE_DIR", "DISK_PATHS"})
+
 _TEN_YEARS_SECONDS = 315_360_000
 # Wide on purpose: a limit of one second or of a terabyte is somebody's test.
 _RANGE_BY_ENDING = {

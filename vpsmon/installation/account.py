@@ -7,8 +7,9 @@ import grp
 import os
 import pwd
 
+from vpsmon.config.trust import USER
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.installation.layout import USER, InstallError
+from vpsmon.installation.layout import InstallError
 from vpsmon.stack.docker.client import find_endpoint
 from vpsmon.system.host import Host
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from vpsmon.config.load import find_prefix, load_config
 from vpsmon.config.settings import DEFAULTS
+from vpsmon.config.trust import USER
 from vpsmon.installation.paths import HOMES, find_fault, is_below
 
-USER = "vpsmon"
 UNIT_FOLDER = "/etc/systemd/system"
 LINK = "/usr/local/bin/vpsmon"
 _SHARED = "/usr/local/share"

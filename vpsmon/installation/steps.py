@@ -14,12 +14,13 @@ from glob import glob
 
 import click
 
+from vpsmon.config.trust import USER
 from vpsmon.core.findings import ReadError
 from vpsmon.installation import systemctl
 from vpsmon.installation.account import allow_docker, allow_journal, find_user, make_user
 from vpsmon.installation.completion import make_completions
 from vpsmon.installation.files import OwnFile, describe_change, is_marked, remove, require_ours, write
-from vpsmon.installation.layout import LINK, UNIT_FOLDER, USER, InstallError, Places, require_fit
+from vpsmon.installation.layout import LINK, UNIT_FOLDER, InstallError, Places, require_fit
 from vpsmon.installation.manual import make_manual
 from vpsmon.installation.paths import is_below
 from vpsmon.installation.settings_file import make_settings_file

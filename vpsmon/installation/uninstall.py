@@ -7,10 +7,11 @@ import os
 import shutil
 from glob import escape, glob
 
+from vpsmon.config.trust import USER
 from vpsmon.installation import systemctl
 from vpsmon.installation.account import find_user, remove_user
 from vpsmon.installation.files import OwnFile, remove, remove_noted_folders
-from vpsmon.installation.layout import COMPLETIONS, MANUAL, UNIT_FOLDER, USER, InstallError, Places
+from vpsmon.installation.layout import COMPLETIONS, MANUAL, UNIT_FOLDER, InstallError, Places
 from vpsmon.installation.paths import is_below
 from vpsmon.installation.steps import Tell, list_installed_units, plan_link, stop_units
 from vpsmon.installation.units import name_of

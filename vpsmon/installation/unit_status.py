@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vpsmon.config.trust import USER
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import format_duration, format_local
 from vpsmon.installation import systemctl
 from vpsmon.installation.account import find_docker_group, find_user, may_use_docker
-from vpsmon.installation.layout import USER, InstallError
+from vpsmon.installation.layout import InstallError
 from vpsmon.installation.steps import list_installed_units
 from vpsmon.installation.systemctl import UnitState
 from vpsmon.installation.units import name_of
