@@ -23,7 +23,7 @@ from vpsmon.recovery.run import run_rules
 from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.stack.docker.containers import Container, parse_container
 from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT
-from vpsmon.stack.docker.protection import is_essential
+from vpsmon.stack.identity.essential import find_essential_name
 from vpsmon.stack.n8n.api import Workflow
 from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
@@ -321,7 +321,7 @@ class SimEffectors:
         # That a loop has just ended shows only when it has been running for a while.
         looped = container.loops or stack.seconds - container.looped_until < 300
         if action.verb == "stop_container":
-            assert not is_essential(inspect(stack, container), SETTINGS), f"{name} is essential"
+            assert not find_essential_name(inspect(stack, container), SETTINGS), f"{name} is essential"
             assert stack.is_thrashing() or looped, f"{name} was stopped for nothing"
         elif action.verb == "restart_container":
             is_stuck = name == "waha" and stack.session not in ("WORKING", "SCAN_QR_CODE")

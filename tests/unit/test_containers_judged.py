@@ -78,7 +78,7 @@ def test_cpu_is_a_share_of_one_processor_since_the_pass_before() -> None:
 
 
 def state_of(**changes: Any) -> container_state.Observed:
-    plain = container_state.Observed("a" * 64, "job", "", "", "running", 0, "", False, "", NOW - 9000, None)
+    plain = container_state.Observed("a" * 64, "job", False, "running", 0, "", False, "", NOW - 9000, None)
     return plain._replace(**changes)
 
 
@@ -112,15 +112,8 @@ def test_each_state_is_judged_by_whether_the_container_is_essential(
     changes: dict[str, Any], status: str, essential_status: str
 ) -> None:
     assert judge_state(**changes).status == status
-    assert judge_state(**changes, service="postgres").status == essential_status
-    finding = judge_state(**changes, name="redis")
+    finding = judge_state(**changes, is_essential=True)
     assert (finding.status, finding.value) == (essential_status, None)
-
-
-def test_the_label_overrides_the_list_of_essential_containers() -> None:
-    assert judge_state(status="exited", name="redis", essential_label="false").status == "ok"
-    assert judge_state(status="exited", essential_label="true").status == "critical"
-    assert judge_state(status="exited", name="redis", essential_label="perhaps").status == "critical"
 
 
 def test_an_incident_stays_open_until_the_health_check_has_passed() -> None:

@@ -7,8 +7,9 @@ import pytest
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, Previous, ReadError
 from vpsmon.stack import locate as services
+from vpsmon.stack.command_line import find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container, parse_container
-from vpsmon.stack.locate import find_option, locate, miss, read_options, to_port
+from vpsmon.stack.locate import locate, miss
 from vpsmon.system.host import Host
 
 

@@ -63,7 +63,7 @@ def live(days: int) -> None:
 
 
 def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.rules.swap_thrashing.is_essential", lambda container, settings: False)
+    patch.setattr("vpsmon.recovery.rules.swap_thrashing.Essentials.is_essential", lambda essentials, container: False)
 
 
 def spend_without_end(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, Previous
 from vpsmon.core.text import format_duration
-from vpsmon.stack.docker.protection import list_essential_names
+from vpsmon.stack.identity.essential import list_essential_names
 
 # A deployment that removes the old container first pulls and starts the new one within this.
 _DEPLOYMENT_SECONDS = 300.0

@@ -1,6 +1,11 @@
 """Every key of monitor.conf with its type and default. What each one means stands beside it in monitor.conf."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Preset(str):
+    """A default that names a container: what nobody has written names none for certain, it only is the usual name."""
 
 
 class Settings(NamedTuple):
@@ -40,10 +45,10 @@ class Settings(NamedTuple):
     RESTART_LOOP_WINDOW_SEC: int = 300
     UNHEALTHY_AFTER_SEC: int = 300
     RECOVERY_MAX_ACTIONS_PER_HOUR: int = 6
-    WAHA_CONTAINER: str = "waha"
-    N8N_CONTAINER: str = "n8n"
-    POSTGRES_CONTAINER: str = "postgres"
-    REDIS_CONTAINER: str = "redis"
+    WAHA_CONTAINER: str = Preset("waha")
+    N8N_CONTAINER: str = Preset("n8n")
+    POSTGRES_CONTAINER: str = Preset("postgres")
+    REDIS_CONTAINER: str = Preset("redis")
     POSTGRES_DSN: str = ""
     REDIS_URL: str = ""
     N8N_URL: str = ""
@@ -78,6 +83,18 @@ class Config(NamedTuple):
 # Key -> "float", "int", "str", "bool" or "tuple".
 KINDS: dict[str, str] = {key: kind.__name__ for key, kind in Settings.__annotations__.items()}
 DEFAULTS = Settings()
+
+
+def to_plain(settings: Settings) -> tuple[Any, ...]:
+    """Return the values as `marshal` can carry them: None for a default that nobody has written."""
+    return tuple(None if isinstance(value, Preset) else value for value in settings)
+
+
+def from_plain(values: Sequence[Any]) -> Settings:
+    """Return the settings that `to_plain` has packed."""
+    filled = [default if value is None else value for value, default in zip(values, DEFAULTS, strict=True)]
+    return Settings._make(filled)
+
 
 SECRET_KEYS = frozenset(
     {"TELEGRAM_BOT_TOKEN", "POSTGRES_DSN", "REDIS_URL", "N8N_API_KEY", "WAHA_API_KEY", "HEARTBEAT_URL", "SMTP_URL"}

@@ -25,6 +25,8 @@ _ADDRESS = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):(\d{1,5})
 _VARIABLE = re.compile(r"\$\{\w+\}|\A\$[A-Za-z_]\w*\Z")
 # RFC 3986, section 2.1.
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+# A path may hold a blank, and so may a name before an address: what is several items has this in each of them.
+_SIGN_OF_ITEM = {"DISK_PATHS": "/", "EMAIL_TO": "@"}
 _MALFORMED = "malformed: write special characters of the password as %XX (@ is %40, / is %2F, # is %23, % is %25)"
 
 
@@ -41,9 +43,9 @@ def convert(key: str, value: Any) -> Any:
     if kind == "str" and isinstance(value, str):
         return _check_text(key, value.strip())
     if kind == "tuple" and isinstance(value, str):
-        return tuple(_check_item(key, item.strip()) for item in value.split(",") if item.strip())
+        return _check_items(key, [item.strip() for item in value.split(",") if item.strip()])
     if kind == "tuple" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(_check_item(key, item) for item in value)
+        return _check_items(key, value)
     raise ValueError(f"expected {EXPECTED[kind]}, found {_describe(key, value)}")
 
 
@@ -73,6 +75,16 @@ def _check_text(key: str, value: str) -> str:
     if key == "METRICS_LISTEN" and not _is_address(value):
         raise ValueError("expected an address and a port, like 127.0.0.1:19633 or [::1]:19633")
     return value
+
+
+def _check_items(key: str, items: list[str]) -> tuple[str, ...]:
+    """Return the items. Raises ValueError where something else than commas separates them."""
+    for item in items:
+        parts = [part for part in re.split(r"[\s;]+", item) if part]
+        if len(parts) > 1 and all(_SIGN_OF_ITEM.get(key, "") in part for part in parts):
+            right = clean(",".join(parts), 60)
+            raise ValueError(f'commas separate the items of a list, not blanks or semicolons: write {key}="{right}"')
+    return tuple(_check_item(key, item) for item in items)
 
 
 def _check_item(key: str, text: str) -> str:

@@ -54,7 +54,7 @@ def note_containers(config: Config, events: bytes) -> int:
         containers = inspect_named(context.host, events)
         with context.state.lock():
             memories = context.recall_memories()
-            memories.keep(check, container_memory.add_known(memories.recall(check), containers))
+            memories.keep(check, container_memory.add_known(memories.recall(check), containers, config.settings))
             context.state.commit({context.memories_file: memories.to_state()}, {})
     except (NotApplicable, ReadError, StateError):
         return 1  # the next pass says why

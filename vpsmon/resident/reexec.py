@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def pack_orders(config: Config, config_option: str | None, interval_option_seconds: float | None) -> bytes:
     """Return what `Orders` unpacks: the configuration in force, and the options of the command line."""
+    from vpsmon.config.settings import to_plain
+
     settings = config.settings
     return marshal.dumps(
         (
@@ -30,7 +32,7 @@ def pack_orders(config: Config, config_option: str | None, interval_option_secon
             interval_option_seconds or settings.MONITOR_INTERVAL_SEC,
             settings.ENABLE_AUTO_RECOVERY and settings.RECOVER_ON_CRITICAL,
             settings.has_telegram and settings.TELEGRAM_API_BASE.startswith("https:"),
-            marshal.dumps((tuple(settings), *config[1:])),
+            marshal.dumps((to_plain(settings), *config[1:])),
         )
     )
 
@@ -51,10 +53,10 @@ class Orders:
 
     def unpack_config(self) -> Config:
         """Return the configuration in force."""
-        from vpsmon.config.settings import Config, Settings
+        from vpsmon.config.settings import Config, from_plain
 
         settings, *rest = marshal.loads(self._config)  # noqa: S302 written by our own process
-        return Config(Settings(*settings), *rest)
+        return Config(from_plain(settings), *rest)
 
 
 def become_resident(packed_orders: bytes) -> NoReturn:

@@ -1,9 +1,7 @@
-"""Where a service of the stack is: in its container, or on this host. What the command line of a container says."""
+"""Where a service of the stack is: in its container, or on this host."""
 
 from __future__ import annotations
 
-import shlex
-import string
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +14,6 @@ from vpsmon.system.host import Host
 
 # A service on this host that is gone looks like one that never was; for this long it is missed.
 _MISSED_SECONDS = 86_400
-_SCRIPT_OPTIONS = ("-c", "-ec", "-lc", "-exc")
 
 
 class Place(NamedTuple):
@@ -72,42 +69,3 @@ def _suggest(containers: list[Container], name: str) -> str:
     """Name a container whose image sounds right: compose stacks like to call PostgreSQL `db`."""
     alike = [each.name for each in containers if name and name in each.image.rsplit("/", 1)[-1]]
     return f" (is it {clean(alike[0])}?)" if alike else ""
-
-
-def read_options(container: Container) -> list[str]:
-    """Return the words of a container's command line; the script of `sh -c` as words, with its variables filled in."""
-    command = container.command
-    words: list[str] = []
-    for position, argument in enumerate(command):
-        is_script = position > 1 and command[position - 1] in _SCRIPT_OPTIONS and _is_shell(command[position - 2])
-        words += _split(argument, container.environment) if is_script else [argument]
-    return words
-
-
-def _is_shell(program: str) -> bool:
-    return program.rsplit("/", 1)[-1] in ("sh", "ash", "bash", "dash")
-
-
-def _split(script: str, environment: dict[str, str]) -> list[str]:
-    filled = string.Template(script).safe_substitute(environment)
-    try:
-        return shlex.split(filled)
-    except ValueError:  # an unclosed quote
-        return filled.split()
-
-
-def find_option(words: list[str], *names: str) -> str | None:
-    """Return the value of the last option of these names, given as `--name value` or `--name=value`."""
-    value = None
-    for position, word in enumerate(words):
-        if word in names and position + 1 < len(words):
-            value = words[position + 1]
-        name, equals, rest = word.partition("=")
-        if equals and name in names:
-            value = rest
-    return value
-
-
-def to_port(text: str | None, default: int) -> int:
-    """Return the port that the text says, or the default where it is none."""
-    return int(text) if text and text.isascii() and text.isdecimal() and 0 < int(text) < 65536 else default

@@ -14,8 +14,9 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean, format_duration
 from vpsmon.net.http_reply import HttpReply
+from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import find_container_of, locate, to_port
+from vpsmon.stack.locate import find_container_of, locate
 from vpsmon.stack.presence import WAHA_PORT
 from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
 from vpsmon.stack.web_post import post

@@ -16,6 +16,7 @@ from vpsmon.core.text import clean, format_bytes
 from vpsmon.stack.docker.cgroups import Usage, read_usage
 from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, read_containers
 from vpsmon.stack.docker.remembered import from_memory, to_memory
+from vpsmon.stack.identity.bindings import note_parts
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_counters
 
@@ -54,7 +55,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     containers = read_containers(host, settings)
     measured = [_measure(host, each) for each in containers if each.status in STATUSES_WITH_MEMORY]
     machine_bytes = read_counters(host, "meminfo").get("MemTotal", 0)
-    return Reading(measured, host.monotonic_seconds(), machine_bytes, to_memory(containers))
+    return Reading(measured, host.monotonic_seconds(), machine_bytes, to_memory(note_parts(containers, settings)))
 
 
 def _measure(host: Host, container: Container) -> Measured:
@@ -165,9 +166,9 @@ def recall_containers(previous: Previous | None) -> list[Container]:
     return from_memory(previous.memory.get("known")) if previous else []
 
 
-def add_known(previous: Previous | None, containers: Sequence[Container]) -> dict[str, Any]:
+def add_known(previous: Previous | None, containers: Sequence[Container], settings: Settings) -> dict[str, Any]:
     """Return what was remembered, with containers that have come since."""
     memory = previous.memory if previous else {}
     ids = {each.id for each in containers}
     known = [each for each in recall_containers(previous) if each.id not in ids]
-    return {**memory, "known": to_memory([*known, *containers])}
+    return {**memory, "known": to_memory(note_parts([*known, *containers], settings))}

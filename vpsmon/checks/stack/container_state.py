@@ -1,7 +1,6 @@
 """container_state: whether each container does what it should: runs and is healthy, or has ended well.
 
-Essential are those that ESSENTIAL_CONTAINERS names, by container name or compose service; the label
-`vpsmon.essential=true` or `false` on a container overrides that. A name of that list that had a container once, and has
+Which are essential, stack/identity/essential.py says. A name of ESSENTIAL_CONTAINERS that had a container once, and has
 none any more, is missed for a day; one that never had any is not. Not applicable without a container engine.
 """
 
@@ -15,7 +14,7 @@ from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, St
 from vpsmon.core.text import clean, format_duration, redact
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Death, describe_exit, find_cause
-from vpsmon.stack.docker.protection import ESSENTIAL_LABEL, decide_essential
+from vpsmon.stack.identity.essential import Essentials
 from vpsmon.system.host import Host
 
 ROWS = {"container_state": ""}
@@ -36,8 +35,7 @@ class Observed(NamedTuple):
 
     id: str
     name: str
-    service: str
-    essential_label: str
+    is_essential: bool
     status: str
     exit_code: int
     health: str
@@ -80,7 +78,8 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
         raise
     # What `docker compose run` makes has the service of the container that it stands beside.
     names = ((clean(each.name), "" if each.is_for_one_task else each.service or "") for each in containers)
-    everything = [_observe(container) for container in containers]
+    essentials = Essentials(containers, settings)
+    everything = [_observe(container, essentials.is_essential(container)) for container in containers]
     reading = Reading(everything, host.wall_seconds(), essentials=find_essentials(names, settings))
     causes: dict[str, str] = {}
     for container, observed in zip(containers, reading.containers, strict=True):
@@ -94,12 +93,11 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     )
 
 
-def _observe(container: Container) -> Observed:
+def _observe(container: Container, is_essential: bool) -> Observed:
     return Observed(
         container.id,
         clean(container.name),
-        container.service or "",
-        container.labels.get(ESSENTIAL_LABEL, "").strip().lower(),
+        is_essential,
         container.status,
         container.exit_code,
         container.health or "",
@@ -139,7 +137,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     if not reading.containers and not missed:
         reason = "there is no container; docker compose up -d starts the stack"
         return [skipped("container_state", "nothing to look at", reason)]
-    return [_judge_container(each, reading.wall_seconds, settings) for each in reading.containers] + missed
+    return [_judge_container(each, reading.wall_seconds) for each in reading.containers] + missed
 
 
 def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
@@ -159,15 +157,14 @@ def _trouble_since(reading: Reading, previous: Previous | None) -> float:
     return reading.wall_seconds if since is None else min(float(since), reading.wall_seconds)
 
 
-def _judge_container(container: Observed, now_seconds: float, settings: Settings) -> Finding:
+def _judge_container(container: Observed, now_seconds: float) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
         return unknown("container_state", container.status, reason, object=container.name)
     verdict = _assess(container, now_seconds)
     status: Status = "warning" if verdict.is_fault else "ok"
     message = verdict.message
-    is_essential = decide_essential(container.name, container.service, container.essential_label, settings)
-    if verdict.is_down and is_essential:
+    if verdict.is_down and container.is_essential:
         status = "critical"
         message += ", and it is essential"
     return Finding(

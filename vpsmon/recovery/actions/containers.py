@@ -14,9 +14,9 @@ from vpsmon.stack.docker import client as docker_client
 from vpsmon.stack.docker.api import Engine, NotFound
 from vpsmon.stack.docker.cgroups import read_usage
 from vpsmon.stack.docker.containers import Container, parse_container
-from vpsmon.stack.docker.protection import is_essential, is_left_alone
 from vpsmon.stack.docker.remembered import update
 from vpsmon.stack.docker.stop_by_signal import end_first_process
+from vpsmon.stack.identity.essential import Essentials, is_left_alone
 from vpsmon.system.host import Host
 from vpsmon.system.log import say
 
@@ -86,7 +86,8 @@ class ContainerEffectors:
 
     def _refuse_unless_spare(self, container: Container) -> None:
         _refuse_if_left_alone(container)
-        if is_essential(container, self._settings):
+        others = [each for each in self._known_containers if each.id != container.id]
+        if Essentials([container, *others], self._settings).is_essential(container):
             raise Refused(f"{clean(container.name)} is essential and is never stopped")
         if container.is_for_one_task:
             raise Refused(f"{clean(container.name)} is for one task, and could not be started again")

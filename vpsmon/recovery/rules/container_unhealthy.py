@@ -13,7 +13,7 @@ from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency, find_databases
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.docker.protection import carries_essential, is_left_alone, list_network_users
+from vpsmon.stack.identity.essential import Essentials, is_left_alone, list_network_users
 
 COMMANDS = ("unhealthy",)
 ORDER = 20
@@ -56,11 +56,13 @@ def _describe(snapshot: Snapshot, container: Container, seconds: float, settings
     step = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
     steps = (step,) * _ATTEMPTS
     advice = f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says"
-    users = [clean(each.name) for each in list_network_users(container, snapshot.containers or ())]
-    if carries_essential(container, snapshot.containers or (), settings):
+    users = list_network_users(container, snapshot.containers or ())
+    essentials = Essentials(snapshot.containers or (), settings)
+    if any(essentials.is_essential(each) for each in users):
         # They would keep running without a network, which nothing gives back to them but a restart of their own.
         steps = ()
-        advice += f"; docker restart {' '.join([name, *users])} restarts it together with those that use its network"
+        others = " ".join(clean(each.name) for each in (container, *users))
+        advice += f"; docker restart {others} restarts it together with those that use its network"
     return Incident(
         container.id,
         name,

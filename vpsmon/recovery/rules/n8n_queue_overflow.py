@@ -15,9 +15,9 @@ from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.stack.command_line import read_options
 from vpsmon.stack.docker.containers import Container, find_container
-from vpsmon.stack.docker.protection import is_left_alone
-from vpsmon.stack.locate import read_options
+from vpsmon.stack.identity.essential import is_left_alone
 from vpsmon.stack.n8n.server import Queue, is_worker_dead
 
 COMMANDS = ("queue",)

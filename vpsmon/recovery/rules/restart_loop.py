@@ -15,7 +15,7 @@ from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, S
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT
-from vpsmon.stack.docker.protection import carries_essential, is_essential, is_left_alone
+from vpsmon.stack.identity.essential import Essentials, is_left_alone
 
 COMMANDS = ("loops",)
 ORDER = 30
@@ -73,7 +73,7 @@ def _list_steps(snapshot: Snapshot, container: Container, settings: Settings) ->
     restart = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
     raised = _raise_limit(snapshot, container)
     first = (raised or restart,) * _RAISES
-    if is_essential(container, settings) or carries_essential(container, snapshot.containers or (), settings):
+    if Essentials(snapshot.containers or (), settings).is_essential(container):
         return first
     undo = Undo(Action("start_container", container.id, container.name), None, "`vpsmon recover restore`")
     note = f"it stays stopped until its cause is mended: docker start {clean(container.name)}"

@@ -12,7 +12,7 @@ from vpsmon.core.text import clean, redact
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.docker.protection import is_essential, is_left_alone
+from vpsmon.stack.identity.essential import Essentials, is_left_alone
 
 # What does not come up makes others unhealthy, and is the end of a loop.
 COMMANDS = ("loops", "unhealthy")
@@ -32,22 +32,23 @@ _STOPPED_STATUSES = (0, 137, 143)
 def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incident]:
     """Return the containers whose start failed; those that others need come first."""
     stopped_by_us = {each.undo.target for each in snapshot.changes if each.undo.verb == "start_container"}
+    essentials = Essentials(snapshot.containers or (), settings)
     failed = [
         each
         for each in snapshot.containers or ()
-        if _has_failed(each, settings) and each.id not in stopped_by_us and not is_left_alone(each)
+        if _has_failed(each, essentials) and each.id not in stopped_by_us and not is_left_alone(each)
     ]
     incidents = [_describe(snapshot, each, settings) for each in failed]
     return sorted(incidents, key=lambda each: (bool(each.held_back), each.name))
 
 
-def _has_failed(container: Container, settings: Settings) -> bool:
+def _has_failed(container: Container, essentials: Essentials) -> bool:
     if container.status not in ("exited", "created"):
         return False
     if container.restart_policy == "on-failure":
         # Docker has given up. What ran may not be fit to run again, but without a database nothing works.
         has_given_up = container.restart_count > 0 and container.exit_code not in _STOPPED_STATUSES
-        return is_essential(container, settings) and (bool(container.start_error) or has_given_up)
+        return essentials.is_essential(container) and (bool(container.start_error) or has_given_up)
     return container.restart_policy in _LONG_POLICIES and bool(container.start_error)
 
 

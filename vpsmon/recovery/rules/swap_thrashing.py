@@ -15,7 +15,7 @@ from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.docker.protection import carries_essential, is_essential, is_left_alone
+from vpsmon.stack.identity.essential import Essentials, is_left_alone
 from vpsmon.system.memory_shortage import is_memory_short
 
 COMMANDS = ("swap",)
@@ -78,15 +78,15 @@ def _measure(snapshot: Snapshot) -> dict[str, int]:
 
 def list_spare(containers: Sequence[Container], settings: Settings) -> list[Container]:
     """Return the running containers that may be stopped."""
+    essentials = Essentials(containers, settings)
     return [
         each
         for each in containers
         if each.status == "running"
         and not each.inspect_error
         and not each.is_for_one_task
-        and not is_essential(each, settings)
+        and not essentials.is_essential(each)
         and not is_left_alone(each)
-        and not carries_essential(each, containers, settings)
     ]
 
 

@@ -14,7 +14,7 @@ from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.stack.docker.containers import Container, find_container
-from vpsmon.stack.docker.protection import is_left_alone
+from vpsmon.stack.identity.essential import is_left_alone
 from vpsmon.stack.waha import Session, is_connected, needs_a_person
 
 COMMANDS = ("waha",)

@@ -89,6 +89,10 @@ class Engine:
         """Return all that the engine knows of a container."""
         return dict(self._get_json(f"/containers/{_quote(container)}/json"))
 
+    def inspect_image(self, image: str) -> dict[str, Any]:
+        """Return all that the engine knows of an image."""
+        return dict(self._get_json(f"/images/{_quote(image)}/json"))
+
     def read_events(self, since: str, until: str, filters: Mapping[str, list[str]]) -> list[str]:
         """Return the events between two times, each a line of JSON."""
         query = {"since": since, "until": until, "filters": json.dumps(filters)}

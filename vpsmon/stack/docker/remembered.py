@@ -1,7 +1,8 @@
 """The containers as the last pass saw them, for a machine that thrashes: the engine takes a minute there, or is silent.
 
 What an id stands for stays as it is: its labels, its network, how it wants to be stopped. Whether it still runs, the
-kernel tells. Nothing that may hold a secret is kept: of the labels only those that vpsmon goes by.
+kernel tells. Nothing that may hold a secret is kept: of the labels only those that vpsmon goes by, of the environment
+nothing but what it was found to say: the part that the container plays, and the containers that it needs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ from typing import Any
 from vpsmon.core.findings import ReadError
 from vpsmon.stack.docker.cgroups import read_groups
 from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, parse_container
+from vpsmon.stack.docker.images import (
+    COMPOSE_DEPENDS_ON,
+    ESSENTIAL_LABEL,
+    RECOVER_LABEL,
+    ROLE_LABEL,
+    SWARM_SERVICE,
+)
 from vpsmon.system.host import Host
 
 _KEPT: dict[str, tuple[type, ...]] = {
@@ -29,14 +37,16 @@ _KEPT: dict[str, tuple[type, ...]] = {
     "stop_timeout_seconds": (int, type(None)),
     "stop_signal": (str,),
 }
-_OWN_LABELS = "vpsmon."
+_KEPT_LABELS = (ESSENTIAL_LABEL, RECOVER_LABEL, ROLE_LABEL, SWARM_SERVICE, COMPOSE_DEPENDS_ON)
+_LONGEST_LABEL_CHARACTERS = 1000
 
 
 def to_memory(containers: Iterable[Container]) -> list[dict[str, Any]]:
     """Return what is to be remembered of containers."""
     return [
         {name: getattr(each, name) for name in _KEPT}
-        | {"labels": {key: value for key, value in each.labels.items() if key.startswith(_OWN_LABELS)}}
+        | {"labels": {key: each.labels[key][:_LONGEST_LABEL_CHARACTERS] for key in _KEPT_LABELS if key in each.labels}}
+        | {"known_role": each.known_role, "known_needs": dict(each.known_needs or {})}
         for each in containers
         if not each.inspect_error
     ]
@@ -46,10 +56,19 @@ def from_memory(records: Any) -> list[Container]:
     """Return the containers that were remembered; what is of another form is left out."""
     nothing = parse_container({})
     return [
-        nothing._replace(**{name: record[name] for name in _KEPT})
+        nothing._replace(**{name: record[name] for name in _KEPT}, **_recall_part(record))
         for record in (records if isinstance(records, list) else ())
         if _is_whole(record)
     ]
+
+
+def _recall_part(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the part that it plays and what it needs, which a version before this one did not remember."""
+    role, needs = record.get("known_role"), record.get("known_needs")
+    return {
+        "known_role": role if isinstance(role, str) else "",
+        "known_needs": needs if isinstance(needs, dict) else None,
+    }
 
 
 def _is_whole(record: Any) -> bool:

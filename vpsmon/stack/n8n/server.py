@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from vpsmon.config.settings import DEFAULTS, Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
+from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container, find_container, read_containers
-from vpsmon.stack.locate import find_container_of, locate, to_port
+from vpsmon.stack.locate import find_container_of, locate
 from vpsmon.stack.postgres.server import read_rows
 from vpsmon.stack.postgres.session import QueryError
 from vpsmon.stack.presence import N8N_PORT

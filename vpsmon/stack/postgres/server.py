@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
+from vpsmon.stack.command_line import find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import Place, find_option, locate, read_options, to_port
+from vpsmon.stack.locate import Place, locate
 from vpsmon.stack.postgres.session import PostgresSession, open_session
 from vpsmon.stack.presence import POSTGRES_PORT
 from vpsmon.system.host import Host

@@ -8,8 +8,9 @@ from typing import Any
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
+from vpsmon.stack.command_line import find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import find_option, locate, read_options, to_port
+from vpsmon.stack.locate import locate
 from vpsmon.stack.presence import REDIS_PORT
 from vpsmon.stack.redis.protocol import Command, Target, TcpTarget, parse_plain_url
 from vpsmon.stack.redis.session import RedisSession, Server
