@@ -34,9 +34,10 @@ def _run() -> None:
         leave(run_export(None))
     if words[:2] == ["monitor", "--once"] and set(words[2:]) <= {"--json", "--no-alerts"}:
         from vpsmon.jobs.once import run_once
+        from vpsmon.passes.stack_stage import leave
 
         try:
-            sys.exit(run_once(None, "--json" in words, "--no-alerts" not in words, None))
+            leave(run_once(None, "--json" in words, "--no-alerts" not in words, None))
         except KeyboardInterrupt:
             sys.exit(130)
     from vpsmon.cli import main as run_command_line

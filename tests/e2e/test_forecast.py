@@ -15,7 +15,6 @@ from vpsmon.config.load import load_config
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import Finding
 from vpsmon.passes.context import PassContext
-from vpsmon.passes.record_history import measure_containers
 from vpsmon.passes.stack_stage import run_rest_of_pass
 from vpsmon.passes.stages import run_kernel_stage
 from vpsmon.state.directory import StateDirectory
@@ -91,7 +90,7 @@ class LeakyStack:
 
     def look(self) -> dict[str, float]:
         """Return the MB of each container now, with the limits, as the recorder writes them."""
-        return measure_containers(container_memory.read(Host(), DEFAULTS, None).containers)
+        return container_memory.sample(container_memory.read(Host(), DEFAULTS, None), [])
 
     def run_pass(self) -> dict[str | None, Finding]:
         """Wait until the leak has grown by a step, and return the rows of the pass by container."""

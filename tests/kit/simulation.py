@@ -176,7 +176,7 @@ class SimMachine:
         if self.stack.dice.random() < 0.05:
             self.stack.mend()  # between one look and the next
 
-    def read(self, checks: Sequence[Any], recall_kernel: Any, recall_stack: Any) -> list[Attempt]:
+    def read(self, checks: Sequence[Any], recall: Any) -> list[Attempt]:
         self.stack.advance(0.1)
         return [self._read(check) for check in checks]
 

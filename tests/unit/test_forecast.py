@@ -20,7 +20,7 @@ from vpsmon.checks.kernel import disk_forecast, forecast
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import Finding, NotApplicable, Previous
 from vpsmon.trends.forecast import find_trend
-from vpsmon.trends.history import History, open_history
+from vpsmon.trends.history import History
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample
 from vpsmon.trends.series import Point, Series
 
@@ -64,7 +64,7 @@ class Story:
         self.machine.change("meminfo", "MemAvailable:", int(self.free_mb / 2 * 1024))
         self.machine.change("meminfo", "SwapFree:", int(self.free_mb / 2 * 1024))
         host = self.machine.host()
-        open_history(host, str(self.folder))
+        host.history_folder = str(self.folder)
         reading = forecast.read(host, DEFAULTS, self.previous)
         findings = forecast.judge(reading, DEFAULTS, self.previous)
         self.previous = Previous(forecast.remember(reading, self.previous), STEP_SECONDS)
@@ -214,7 +214,7 @@ def test_containers_that_have_not_been_seen_for_long_are_not_named(story: Story)
 def test_a_disk_is_told_in_days(story: Story) -> None:
     story.live(125, lambda hours: 900.0)
     host = story.machine.host()
-    open_history(host, str(story.folder))
+    host.history_folder = str(story.folder)
     (finding,) = disk_forecast.judge(disk_forecast.read(host, DEFAULTS, None), DEFAULTS, None)
     assert (finding.check, finding.object, finding.status) == ("disk_forecast", "/", "ok")
     assert finding.value == pytest.approx(75 / 24, rel=0.1)
@@ -228,7 +228,7 @@ def test_without_history_every_row_is_there(story: Story) -> None:
     host = story.machine.host()
     with pytest.raises(NotApplicable, match="state directory"):
         forecast.read(host, DEFAULTS, None)
-    open_history(host := story.machine.host(), str(story.folder))
+    host.history_folder = str(story.folder)
     (disk,) = disk_forecast.judge(disk_forecast.read(host, DEFAULTS, None), DEFAULTS, None)
     assert (disk.check, disk.status, disk.value) == ("disk_forecast", "skipped", None)
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from tests.kit.host import FakeMachine
-from vpsmon.checks import Check
+from vpsmon.checks import Check, load_checks
 from vpsmon.checks.kernel import memory
+from vpsmon.checks.stack import container_memory
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.findings import Finding
-from vpsmon.passes.record_history import measure_containers, record_stage
+from vpsmon.passes.check_memory import Memories
+from vpsmon.passes.look import Look, look
+from vpsmon.passes.record_history import record_look, take_samples
 from vpsmon.passes.run_check import Attempt
+from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.trends.history import TIERS, History, make_series
 from vpsmon.trends.samples import COLUMNS, CONTAINERS, MACHINE, Sample, decode, encode, join
 
@@ -249,50 +251,46 @@ def test_reading_costs_the_same_however_long_the_file(tmp_path: Path, history: H
     assert history.read(MACHINE, BOOT, 1e9) == short
 
 
-class FakeUsage:
-    """What a container uses."""
-
-    def __init__(self, memory_bytes: int, limit_bytes: int | None) -> None:
-        self.memory_bytes = memory_bytes
-        self.limit_bytes = limit_bytes
-
-
-class FakeContainer:
-    """A measured container."""
-
-    def __init__(self, name: str, usage: FakeUsage | None) -> None:
-        self.name = name
-        self.usage = usage
-
-
 def test_containers_are_recorded_with_their_limits() -> None:
-    containers = [
-        FakeContainer("n8n", FakeUsage(3 << 20, 512 << 20)),
-        FakeContainer("waha", FakeUsage(5 << 20, None)),
-        FakeContainer("broken", None),
+    measured = [
+        container_memory.Measured("a" * 64, 1, "n8n", Usage(3 << 20, 512 << 20, None, 0)),
+        container_memory.Measured("b" * 64, 2, "waha", Usage(5 << 20, None, None, 0)),
+        container_memory.Measured("c" * 64, 3, "broken", None),
     ]
-    assert measure_containers(containers) == {"n8n": 3.0, "n8n/limit": 512.0, "waha": 5.0}
+    attempts = [Attempt(cast("Check", container_memory), container_memory.Reading(measured, 0.0), None)]
+    assert take_samples(Look(0.0, attempts, [])) == {CONTAINERS: {"n8n": 3.0, "n8n/limit": 512.0, "waha": 5.0}}
 
 
-@pytest.fixture
-def findings() -> Iterator[list[Finding]]:
-    yield [
-        Finding(check="memory_pressure", status="ok", message="", value=3.25, unit="score"),
-        Finding(check="swap_in", status="ok", message="", value=12.0, unit="kB/s"),
-        Finding(check="swap_out", status="skipped", message="", unit="kB/s"),
-    ]
+def look_at_kernel(machine: FakeMachine, before: dict[str, Any]) -> tuple[Look, dict[str, Any]]:
+    memories = Memories(machine.host(), before, with_alerts=True)
+    return look(load_checks("kernel"), machine.host(), DEFAULTS, memories), memories.to_state()
 
 
-def test_a_kernel_stage_becomes_a_sample(machine: FakeMachine, tmp_path: Path, findings: list[Finding]) -> None:
-    attempts = [Attempt(cast("Check", memory), None, None)]
-    record_stage(machine.host(), str(tmp_path), DEFAULTS, attempts, findings)
+def test_what_the_kernel_checks_read_becomes_a_sample(machine: FakeMachine, tmp_path: Path) -> None:
+    machine.change("meminfo", "SwapFree:", 1_000_000)
+    _, before = look_at_kernel(machine, {})
+    machine.sleep(30)
+    machine.change("vmstat", "pswpin", 1000 + 90)
+    machine.change("pressure/memory", "full", "avg10=6.50")
+    seen, _ = look_at_kernel(machine, before)
+    record_look(machine.host(), str(tmp_path), seen)
     machine.sleep(30)
     (sample,) = History(str(tmp_path)).read(MACHINE, BOOT, machine.monotonic_seconds).passes
-    assert sample.values["free"] == round((600_000 + 1_048_576) / 1024, 1)
-    assert (sample.values["score"], sample.values["swap_in"], sample.values["swap_used"]) == (3.2, 12.0, 0.0)
-    assert "swap_out" not in sample.values
+    assert sample.values["free"] == round((600_000 + 1_000_000) / 1024, 1)
+    assert sample.values["available"] == round(600_000 / 1024, 1)
+    assert sample.values["total"] == round(1_000_000 / 1024, 1)
+    assert sample.values["swap_used"] == round(48_576 / 1024, 1)
+    assert (sample.values["score"], sample.values["swap_in"], sample.values["swap_out"]) == (3.2, 12.0, 0.0)
     assert sample.values["disk:/"] > 0
 
 
-def test_a_folder_that_cannot_be_written_ends_no_pass(machine: FakeMachine, findings: list[Finding]) -> None:
-    record_stage(machine.host(), "/proc/none", DEFAULTS, [Attempt(cast("Check", memory), None, None)], findings)
+def test_the_first_look_has_no_rates_and_a_broken_reading_costs_its_own_numbers_only(machine: FakeMachine) -> None:
+    seen, _ = look_at_kernel(machine, {})
+    broken = [each._replace(reading=()) if each.check is cast("Check", memory) else each for each in seen.attempts]
+    names = take_samples(seen._replace(attempts=broken))[MACHINE].keys()
+    assert {"score", "disk:/"} <= names
+    assert not {"swap_in", "swap_out", "free", "available"} & names
+
+
+def test_a_folder_that_cannot_be_written_ends_no_pass(machine: FakeMachine) -> None:
+    record_look(machine.host(), "/proc/none", look_at_kernel(machine, {})[0])

@@ -7,6 +7,12 @@ they mean; one that ends in _total is a counter) and `measure(reading, settings,
 units that their names say. Only `read` touches the host; the others are pure.
 
 A pass runs kernel/ and stack/; what is in export/ is read for the metrics alone.
+
+Where it applies, a module also has
+- `HISTORY` (a kind of trends/samples.py) and `sample(reading, findings)`: its numbers in that history, sizes in MB
+- `KEEPS_ACROSS_BOOTS`: what it remembered counts after a reboot as well
+- `EXCUSES_STOPPED`: a container that recovery has stopped is no fault
+- `names` in what it remembers: the names of the containers by the first 12 digits of their ids, for all checks
 """
 
 from __future__ import annotations
@@ -28,6 +34,11 @@ class Check(Protocol):
     ROWS: dict[str, str]
     read: Callable[[Host, Settings, Previous | None], Any]
     judge: Callable[[Any, Settings, Previous | None], list[Finding]]
+
+
+def is_of_kernel(check: Check) -> bool:
+    """Return whether a check needs nothing but /proc."""
+    return ".kernel." in check.__name__
 
 
 def load_checks(stage: str) -> Sequence[Check]:

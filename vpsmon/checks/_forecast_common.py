@@ -12,7 +12,7 @@ from vpsmon.core.findings import NotApplicable
 from vpsmon.core.text import format_duration
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
-from vpsmon.trends.history import Tails, history_of
+from vpsmon.trends.history import History, Tails
 
 # An alert ends only after so long without a trend, unless much was freed meanwhile.
 _CALM_SECONDS = 3600
@@ -22,9 +22,9 @@ NO_HISTORY = "the first pass has nothing to look back on; see the next one"
 
 def read_tails(host: Host, kind: str) -> Tails:
     """Return the newest samples of a kind, the same for the whole pass. Raises NotApplicable, OSError."""
-    history = history_of(host)
-    if history is None:
+    if host.history_folder is None:
         raise NotApplicable("there is no history to look back on: the state directory cannot be used")
+    history = History(host.history_folder)
     return host.once(f"history of {kind}", lambda: history.read(kind, read_boot_id(host), host.monotonic_seconds()))
 
 

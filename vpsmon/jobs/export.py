@@ -7,17 +7,16 @@ has seen up to is not touched. What cannot be read is absent from the file, neve
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
-from vpsmon.checks import Check, load_checks
+from vpsmon.checks import load_checks
 from vpsmon.config.settings import Settings
 from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 from vpsmon.passes.context import PassContext
-from vpsmon.passes.in_parallel import Attempts, start_in_parallel
-from vpsmon.passes.run_check import judge_attempt
+from vpsmon.passes.in_parallel import start_in_parallel
+from vpsmon.passes.look import Look, look
 from vpsmon.passes.stack_stage import find_absence
 from vpsmon.passes.stages import record_stack_stage, run_kernel_stage
-from vpsmon.prometheus.exposition import Look, compose
+from vpsmon.prometheus.exposition import compose
 from vpsmon.state.directory import METRICS_FILE, TARGETS_FILE, StateError
 from vpsmon.state.shm_fallback import SparedState
 from vpsmon.system.host import Host
@@ -36,7 +35,8 @@ def run_export(config_file: str | None, only: str | None = None, to_stdout: bool
         return EXIT_FAILED
     state = SparedState(config.state_directory)
     try:
-        text, look = export(PassContext(Host(), config, state, False, MEMORIES_FILE), only, publishes=not to_stdout)
+        context = PassContext(Host(), config, state, with_alerts=False, memories_file=MEMORIES_FILE)
+        text, seen = export(context, only, publishes=not to_stdout)
     except StateError as error:
         say("error", str(error))
         return EXIT_FAILED
@@ -44,12 +44,12 @@ def run_export(config_file: str | None, only: str | None = None, to_stdout: bool
         print_text(text.rstrip("\n"))
     for notice in state.notices:
         say("warning", notice)
-    if look.state_error:
-        say("error", look.state_error)
-    for finding in look.findings if only else ():
+    if seen.state_error:
+        say("error", seen.state_error)
+    for finding in seen.findings if only else ():
         if finding.status in ("unknown", "skipped"):
             say("warning", f"{finding.check}: {finding.reason or finding.message}")
-    is_failed = look.state_error or all(finding.status == "unknown" for finding in look.findings)
+    is_failed = seen.state_error or all(finding.status == "unknown" for finding in seen.findings)
     return EXIT_FAILED if is_failed else 0
 
 
@@ -60,13 +60,13 @@ def export(context: PassContext, only: str | None, publishes: bool) -> tuple[str
     old file is still there.
     """
     with context.state.export_lock(_LOCK_TIMEOUT_SECONDS):
-        look = take_look(context, only)
+        seen = take_look(context, only)
         with context.state.lock():
-            text = compose(context, look, with_own=only is None)
+            text = compose(context, seen, with_own=only is None)
             if publishes:
                 context.state.publish(METRICS_FILE, text)
                 context.state.publish(TARGETS_FILE, compose_targets(context.host.name, context.config.settings))
-    return text, look
+    return text, seen
 
 
 def compose_targets(host_name: str, settings: Settings) -> str:
@@ -81,24 +81,21 @@ def compose_targets(host_name: str, settings: Settings) -> str:
 
 
 def take_look(context: PassContext, only: str | None) -> Look:
-    """Read everything, or only the check of that name. Raises StateError."""
-    wall_seconds = context.host.wall_seconds()
+    """Read everything, or only the check of that name.
+
+    The stages are those of a pass, with the memory of the export. Raises StateError.
+    """
+    host, settings = context.host, context.config.settings
     stack = [*load_checks("stack"), *load_checks("export")] if only or find_absence(context) is None else []
+    memories = context.recall_memories()
     if only:
-        attempts = _start_reading(context, [each for each in stack if each.__name__.endswith(f".{only}")]).collect()
-        outcomes = [judge_attempt(each, context.config.settings, each.previous) for each in attempts]
-        return Look(wall_seconds, attempts, [finding for outcome in outcomes for finding in outcome.findings])
-    started = _start_reading(context, stack)
+        return look([each for each in stack if each.__name__.endswith(f".{only}")], host, settings, memories)
+    wall_seconds = host.wall_seconds()
+    started = start_in_parallel(stack, host, settings, memories.recall)
     results = [run_kernel_stage(context)]
     if stack:
         results.append(record_stack_stage(context, started.collect(), None))
-    return Look(
-        wall_seconds,
-        [each for result in results for each in result.attempts],
-        [each for result in results for each in result.findings],
-        next((result.state_error for result in results if result.state_error), None),
-    )
-
-
-def _start_reading(context: PassContext, checks: Sequence[Check]) -> Attempts:
-    return start_in_parallel(checks, context.host, context.config.settings, context.recall_memories().recall)
+    attempts = [each for result in results for each in result.attempts]
+    findings = [each for result in results for each in result.findings]
+    state_error = next((result.state_error for result in results if result.state_error), None)
+    return Look(wall_seconds, attempts, findings, state_error=state_error)

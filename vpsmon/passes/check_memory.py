@@ -6,19 +6,20 @@ next one that tells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vpsmon import __version__
-from vpsmon.checks import Check
+from vpsmon.checks import Check, is_of_kernel
 from vpsmon.core.findings import Finding, Previous
 from vpsmon.core.text import clean, redact
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
 
 FILE = "pass_state.json"
-# The check that remembers `names`; the kernel checks must not wait for Docker to tell them.
-_CONTAINER_CHECK = "vpsmon.checks.stack.container_state"
+
+Recall = Callable[[Check], Previous | None]
+_State = dict[str, dict[str, Any]]
 
 # Of a stage, for people who ask: the file is written with every pass.
 _WORST_FINDINGS = 5
@@ -28,15 +29,20 @@ _LONGEST_MESSAGE_CHARACTERS = 160
 class Memories:
     """The memories for one kind of pass at one moment."""
 
-    def __init__(self, host: Host, state: dict[str, Any], with_alerts: bool) -> None:
-        self._state = {name: table for name, table in state.items() if isinstance(table, dict)}
+    def __init__(
+        self, host: Host, state: dict[str, Any], with_alerts: bool, for_stack: dict[str, Any] | None = None
+    ) -> None:
+        """`for_stack` is what all checks but the kernel's are compared with, where that is another state."""
+        self._state = _pick_tables(state)
+        self._state_for_stack = self._state if for_stack is None else _pick_tables(for_stack)
         self._kinds = ["with_alerts"] if with_alerts else ["without_alerts", "with_alerts"]
         self._monotonic_seconds = host.monotonic_seconds()
         self._boot_id = read_boot_id(host)
 
     def recall(self, check: Check) -> Previous | None:
         """Return what a check remembered; None on the first pass, after a reboot, and after a newer pass than this."""
-        records = [record for kind in self._kinds if (record := self._find(kind, check))]
+        state = self._state if is_of_kernel(check) else self._state_for_stack
+        records = [record for kind in self._kinds if (record := _find(state, kind, check))]
         if not records:
             return None
         # Of another boot only when there is nothing of this one: its clock started anew.
@@ -47,12 +53,16 @@ class Memories:
         return Previous(record["memory"], elapsed_seconds) if elapsed_seconds > 0 else None
 
     def recall_container_names(self) -> dict[str, str]:
-        """Return the names of the containers by the first 12 digits of their ids, as the pass before saw them."""
+        """Return the names of the containers by the first 12 digits of their ids, as a check remembers them (`names`).
+
+        No check is imported for it: the kernel checks must not wait for those of the stack.
+        """
         for kind in self._kinds:
-            record = self._state.get(kind, {}).get(_CONTAINER_CHECK)
-            names = record.get("memory", {}).get("names") if isinstance(record, dict) else None
-            if isinstance(names, dict):
-                return {identity: name for identity, name in names.items() if isinstance(name, str)}
+            for record in self._state.get(kind, {}).values():
+                memory = record.get("memory") if isinstance(record, dict) else None
+                names = memory.get("names") if isinstance(memory, dict) else None
+                if isinstance(names, dict):
+                    return {identity: name for identity, name in names.items() if isinstance(name, str)}
         return {}
 
     def keep(self, check: Check, memory: dict[str, Any]) -> None:
@@ -86,12 +96,17 @@ class Memories:
         """Return the content of the file."""
         return self._state
 
-    def _find(self, kind: str, check: Check) -> dict[str, Any] | None:
-        record = self._state.get(kind, {}).get(check.__name__)
-        if not isinstance(record, dict) or not isinstance(record.get("memory"), dict):
-            return None
-        has_time = isinstance(record.get("monotonic_seconds"), (int, float))
-        return record if has_time and "boot_id" in record else None
+
+def _pick_tables(state: dict[str, Any]) -> _State:
+    return {name: table for name, table in state.items() if isinstance(table, dict)}
+
+
+def _find(state: _State, kind: str, check: Check) -> dict[str, Any] | None:
+    record = state.get(kind, {}).get(check.__name__)
+    if not isinstance(record, dict) or not isinstance(record.get("memory"), dict):
+        return None
+    has_time = isinstance(record.get("monotonic_seconds"), (int, float))
+    return record if has_time and "boot_id" in record else None
 
 
 def _pick_worst(findings: Sequence[Finding]) -> list[dict[str, str | None]]:

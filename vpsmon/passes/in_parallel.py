@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Previous, ReadError
+from vpsmon.core.findings import ReadError
+from vpsmon.passes.check_memory import Recall
 from vpsmon.passes.run_check import Attempt, attempt
 from vpsmon.system.host import Host
 
 DEADLINE_SECONDS = 5.0
-
-Recall = Callable[[Check], Previous | None]
 
 
 def start_in_parallel(

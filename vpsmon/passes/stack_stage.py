@@ -94,8 +94,9 @@ def deliver(context: PassContext, waits: bool = True) -> None:
 
 def has_mail(context: PassContext) -> bool:
     """Return whether something waits that can be sent. Raises StateError."""
-    _, config, state, with_alerts, _ = context
-    return with_alerts and config.settings.has_telegram and bool(list_entries(state.load(OUTBOX_FILE)))
+    if not context.with_alerts or not context.config.settings.has_telegram:
+        return False
+    return bool(list_entries(context.state.load(OUTBOX_FILE)))
 
 
 def has_email(context: PassContext) -> bool:

@@ -7,7 +7,7 @@ is written as a whole: a stage that is killed anywhere has either happened or no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Ledger, Notice, format_history
@@ -18,87 +18,67 @@ from vpsmon.alerts.totals import load_totals
 from vpsmon.checks import load_checks
 from vpsmon.core.findings import Finding, worst_status
 from vpsmon.passes.check_memory import Memories
-from vpsmon.passes.container_names import excuse_stopped, name_containers
 from vpsmon.passes.context import PassContext, StageResult
-from vpsmon.passes.record_history import record_stage
-from vpsmon.passes.run_check import Attempt, attempt, judge_attempt
+from vpsmon.passes.look import Look, conclude, is_of_shortage, look, read_checks
+from vpsmon.passes.record_history import record_look
+from vpsmon.passes.run_check import Attempt
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.state.recovery_file import RECOVERY_FILE, list_stopped_ids
 from vpsmon.system.host import Host
-from vpsmon.system.largest_processes import describe_largest
-from vpsmon.trends.history import open_history
 
 ALERT_FILE = "alert_state.json"
 HISTORY_LOG = "alert_history.log"
-_NAMED_CONSUMERS = 3
 _STATE_CHECK = "state_directory"
 
 
 def run_kernel_stage(context: PassContext) -> StageResult:
     """Run the kernel checks, remember their counters, and put what is to be told into the outbox."""
-    host, config, state = context[:3]
+    host, settings, state = context.host, context.config.settings, context.state
     checks = load_checks("kernel")
     try:
         with state.lock():
             memories = context.recall_memories()
-            open_history(host, state.path)
-            attempts = [attempt(check, host, config.settings, memories.recall(check)) for check in checks]
-            return _record("kernel", context, memories, attempts, None)
+            host.history_folder = state.path
+            return _record("kernel", context, memories, look(checks, host, settings, memories), None)
     except StateError as error:
-        attempts = [attempt(check, host, config.settings, None) for check in checks]
-        return _judge_without_state(context, attempts, str(error))
+        return _look_without_state(context, read_checks(checks, host, settings, lambda check: None), str(error))
 
 
 def record_stack_stage(context: PassContext, attempts: Sequence[Attempt], entry_id: str | None) -> StageResult:
     """Judge what was read of the stack, remember it, and add what is to be told to the message of this pass."""
     try:
         with context.state.lock():
-            return _record("stack", context, context.recall_memories(), attempts, entry_id)
+            memories = context.recall_memories()
+            stopped_ids = find_stopped_ids(context.state)
+            seen = conclude(attempts, context.host, context.config.settings, memories, stopped_ids)
+            return _record("stack", context, memories, seen, entry_id)
     except StateError as error:
-        return _judge_without_state(context, attempts, str(error))
+        return _look_without_state(context, attempts, str(error))
 
 
-def _judge_without_state(context: PassContext, attempts: Sequence[Attempt], error: str) -> StageResult:
-    outcomes = [judge_attempt(each, context.config.settings, None) for each in attempts]
-    findings = [finding for outcome in outcomes for finding in outcome.findings]
-    return StageResult(_name_consumers(context.host, findings), [], error, attempts=attempts)
+def _look_without_state(context: PassContext, attempts: Sequence[Attempt], error: str) -> StageResult:
+    nothing = Memories(context.host, {}, context.with_alerts)
+    seen = conclude(attempts, context.host, context.config.settings, nothing)
+    return StageResult(seen.findings, [], error, attempts=attempts)
 
 
-def _record(
-    stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt], entry_id: str | None
-) -> StageResult:
-    """Judge the readings and write all that follows from them in one step."""
-    host, config, state = context[:3]
-    findings = _judge_all(stage, context, memories, attempts)
-    if any(map(_tells_of_shortage, findings)):
+def _record(stage: str, context: PassContext, memories: Memories, seen: Look, entry_id: str | None) -> StageResult:
+    """Write all that follows from a look in one step."""
+    host, state = context.host, context.state
+    if any(map(is_of_shortage, seen.findings)):
         # The alert and the repair must not wait for the disk. What is written outlives every process all the same; a
         # power failure may take the last half minute with it.
         state.waits_for_disk = False
     if context.with_alerts:
-        record_stage(host, state.path, config.settings, attempts, findings)
-    _note_stage(stage, host, memories, findings)
-    result = StageResult(_name_consumers(host, findings), [], attempts=attempts)
+        record_look(host, state.path, seen)
+    _note_stage(stage, host, memories, seen.findings)
+    result = StageResult(seen.findings, [], attempts=seen.attempts)
     files = {context.memories_file: memories.to_state()}
     if context.with_alerts:
         result, alert_files = _decide_what_to_tell(stage, context, result, entry_id)
         files |= alert_files
     return _commit(state, result, files)
-
-
-def _judge_all(stage: str, context: PassContext, memories: Memories, attempts: Sequence[Attempt]) -> list[Finding]:
-    """Return the rows of all checks, and keep what the checks want to remember."""
-    findings: list[Finding] = []
-    for each in attempts:
-        outcome = judge_attempt(each, context.config.settings, memories.recall(each.check))
-        findings += outcome.findings
-        if outcome.memory is not None:
-            memories.keep(each.check, outcome.memory)
-    if any(finding.events for finding in findings):
-        findings = name_containers(findings, memories.recall_container_names())
-    if stage == "stack":
-        findings = excuse_stopped(findings, find_stopped_names(context.state, memories))
-    return findings
 
 
 def _note_stage(stage: str, host: Host, memories: Memories, findings: Sequence[Finding]) -> None:
@@ -112,7 +92,7 @@ def _decide_what_to_tell(
     stage: str, context: PassContext, result: StageResult, entry_id: str | None
 ) -> tuple[StageResult, dict[str, dict[str, Any]]]:
     """Return the result with what is to be told, and the files that remember it."""
-    host, config, state = context[:3]
+    host, state = context.host, context.state
     rows = {name for each in result.attempts for name in each.check.ROWS}
     worries: list[Finding] = []
     if stage == "kernel":
@@ -120,7 +100,7 @@ def _decide_what_to_tell(
         worries = _worry_about_state(state)
     notices, alerts = _judge_alerts(context, result.findings + worries, rows)
     files = {ALERT_FILE: alerts, TOTALS_FILE: _count(state, notices, result.findings)}
-    if notices and config.settings.has_telegram:
+    if notices and context.config.settings.has_telegram:
         outbox = state.load(OUTBOX_FILE)
         entry_id = choose_identity(outbox, entry_id)
         files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), entry_id, notices)
@@ -134,14 +114,10 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
     return totals.to_state()
 
 
-def find_stopped_names(state: StateDirectory, memories: Memories) -> set[str]:
-    """Return the names of the containers that recovery has stopped. Raises StateError."""
+def find_stopped_ids(state: StateDirectory) -> Collection[str]:
+    """Return the ids of the containers that recovery has stopped. Raises StateError."""
     # Recovery has to find it as it is: without what it remembers it only looks for a while.
-    content = state.peek(RECOVERY_FILE)
-    if not content:
-        return set()
-    names = memories.recall_container_names()
-    return {names[each[:12]] for each in list_stopped_ids(content) if each[:12] in names}
+    return list_stopped_ids(state.peek(RECOVERY_FILE) or {})
 
 
 def _worry_about_state(state: StateDirectory) -> list[Finding]:
@@ -171,20 +147,3 @@ def _commit(state: StateDirectory, result: StageResult, files: dict[str, dict[st
     except StateError as error:
         return result._replace(state_error=str(error))
     return result._replace(state_error=state.trouble)
-
-
-def _name_consumers(host: Host, findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings, those of a memory problem with the largest processes in their message."""
-    if not any(_tells_of_shortage(finding) for finding in findings):
-        return list(findings)
-    largest = describe_largest(host, _NAMED_CONSUMERS)
-    return [
-        finding._replace(message=f"{finding.message}; {largest}")
-        if _tells_of_shortage(finding) and largest
-        else finding
-        for finding in findings
-    ]
-
-
-def _tells_of_shortage(finding: Finding) -> bool:
-    return finding.names_consumers and finding.status in ("warning", "critical")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from vpsmon import __version__
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.alerts.totals import HELPS as TOTALS_HELPS
 from vpsmon.alerts.totals import load_totals
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Status
+from vpsmon.core.findings import MetricSample, NotApplicable, Status
 from vpsmon.core.prometheus_text import format_metrics
 from vpsmon.passes.check_memory import FILE as PASS_FILE
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.context import PassContext
-from vpsmon.passes.run_check import Attempt, measure_attempt
+from vpsmon.passes.look import Look
+from vpsmon.passes.run_check import measure_attempt
 from vpsmon.recovery.rules import list_rule_names
 
 _SEVERITIES: dict[Status, int] = {"ok": 0, "warning": 1, "critical": 2}
@@ -30,15 +30,6 @@ HELPS = {
     "vpsmon_outbox_messages": "Messages that wait to be sent to Telegram.",
     "vpsmon_build_info": "Always 1; the label is the version of vpsmon.",
 }
-
-
-class Look(NamedTuple):
-    """What the checks read and found, when, and why nothing could be remembered, if so."""
-
-    wall_seconds: float
-    attempts: Sequence[Attempt]
-    findings: Sequence[Finding]
-    state_error: str | None = None
 
 
 def compose(context: PassContext, look: Look, with_own: bool) -> str:

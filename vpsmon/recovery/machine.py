@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from vpsmon.checks import Check
 
 if TYPE_CHECKING:
-    from vpsmon.passes.in_parallel import Recall
+    from vpsmon.passes.check_memory import Recall
     from vpsmon.passes.run_check import Attempt
     from vpsmon.stack.docker.containers import Container
     from vpsmon.stack.n8n.api import Workflow
     from vpsmon.system.host import Host
-
-
-def is_of_kernel(check: Check) -> bool:
-    """Return whether a check needs nothing but /proc."""
-    return ".kernel." in check.__name__
 
 
 class Machine(Protocol):
@@ -42,7 +37,7 @@ class Machine(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
-    def read(self, checks: Sequence[Check], recall_kernel: Recall, recall_stack: Recall) -> list[Attempt]:
+    def read(self, checks: Sequence[Check], recall: Recall) -> list[Attempt]:
         """Return the readings of the checks."""
 
     def read_containers(self) -> list[Container]:

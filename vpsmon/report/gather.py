@@ -13,13 +13,12 @@ from typing import TypeVar
 
 from vpsmon.checks import load_checks
 from vpsmon.config.settings import Config
-from vpsmon.core.findings import Finding, NotApplicable, ReadError
+from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.check_memory import Memories
-from vpsmon.passes.container_names import excuse_stopped, name_containers
-from vpsmon.passes.in_parallel import start_in_parallel
-from vpsmon.passes.run_check import Attempt, attempt, judge_attempt
-from vpsmon.passes.stages import HISTORY_LOG, find_stopped_names
+from vpsmon.passes.look import Look, look
+from vpsmon.passes.run_check import Attempt
+from vpsmon.passes.stages import HISTORY_LOG, find_stopped_ids
 from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.report.facts import Facts, Unread
@@ -31,7 +30,7 @@ from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.state.recovery_file import RECOVERY_FILE
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id, read_counters
-from vpsmon.trends.history import open_history
+from vpsmon.trends.history import History
 from vpsmon.trends.samples import CONTAINERS, MACHINE
 
 _TWO_DAYS_SECONDS = 2.0 * DAY_SECONDS
@@ -41,14 +40,13 @@ _Answer = TypeVar("_Answer")
 def gather(host: Host, config: Config, state: StateDirectory) -> Facts:
     """Return what a report tells of this machine, now and over the last two days."""
     settings = config.settings
-    open_history(host, state.path)
-    attempts, findings = _look(host, config, state)
+    seen = _look(host, config, state)
     return Facts(
         host.name,
         host.wall_seconds(),
         host.monotonic_seconds(),
-        findings,
-        {_name(each): each.reading for each in attempts if each.reading is not None},
+        seen.findings,
+        {_name(each): each.reading for each in seen.attempts if each.reading is not None},
         _try(lambda: _read_samples(host, state, MACHINE)),
         _try(lambda: _read_samples(host, state, CONTAINERS)),
         _try(lambda: _read_lines(host, state, HISTORY_LOG)),
@@ -84,27 +82,21 @@ def _try(read: Callable[[], _Answer]) -> _Answer | Unread:
         return Unread(f"unexpected {type(error).__name__}: please report this", True)
 
 
-def _look(host: Host, config: Config, state: StateDirectory) -> tuple[list[Attempt], list[Finding]]:
-    """Return the readings of all checks, and their rows as a pass would show them."""
-    settings = config.settings
+def _look(host: Host, config: Config, state: StateDirectory) -> Look:
+    """Return what all checks find, as a pass would; nothing of it is kept."""
     try:
         with state.lock():
             memories = Memories(host, state.load(MEMORIES_FILE), with_alerts=False)
-            stopped_names = find_stopped_names(state, memories)
+            stopped_ids = find_stopped_ids(state)
     except StateError:
         # Saving the report says what is wrong with the state; what can be read without it is read.
-        memories, stopped_names = Memories(host, {}, with_alerts=False), set()
-    on_the_way = start_in_parallel(load_checks("stack"), host, settings, memories.recall)
-    kernel = [attempt(check, host, settings, memories.recall(check)) for check in load_checks("kernel")]
-    attempts = [*kernel, *on_the_way.collect()]
-    outcomes = [judge_attempt(each, settings, memories.recall(each.check)) for each in attempts]
-    findings = [finding for outcome in outcomes for finding in outcome.findings]
-    named = name_containers(findings, memories.recall_container_names())
-    return attempts, excuse_stopped(named, stopped_names)
+        memories, stopped_ids = Memories(host, {}, with_alerts=False), ()
+    host.history_folder = state.path
+    return look([*load_checks("kernel"), *load_checks("stack")], host, config.settings, memories, stopped_ids)
 
 
 def _read_samples(host: Host, state: StateDirectory, kind: str) -> list[Placed]:
-    history = open_history(host, state.path)
+    history = History(state.path)
     with _explain_errors(os.path.join(state.path, f"history_{kind}_*.log")):
         samples = [*history.read_all(kind, "minutes"), *history.read_all(kind, "passes")]
     placed = place(samples, read_boot_id(host), host.monotonic_seconds(), host.wall_seconds())

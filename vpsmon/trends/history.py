@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from vpsmon.state.atomic_file import replace_file
 from vpsmon.state.private_file import open_private
-from vpsmon.system.host import Host
 from vpsmon.trends.samples import CONTAINERS, MACHINE, Sample, decode, encode, join
 from vpsmon.trends.series import Point, Series
 
@@ -162,13 +161,3 @@ def _make_points(samples: list[Sample], name: str, limit_mb: float | None) -> li
         low, high = name + "_low", name + "_high"
         return [Point(hours, row.get(low, row[name]), row[name], row.get(high, row[name])) for hours, row in rows]
     return [Point(hours, left, left, left) for hours, row in rows for left in [limit_mb - row[name]]]
-
-
-def open_history(host: Host, folder: str) -> History:
-    """Return the history of a state directory, for the length of this pass."""
-    return host.once("history", lambda: History(folder))
-
-
-def history_of(host: Host) -> History | None:
-    """Return the history that this pass has opened, if it has."""
-    return host.once("history", lambda: None)

@@ -5,17 +5,20 @@ A full disk stops PostgreSQL and Redis, and Docker's logs are what usually fills
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, skipped, unknown
-from vpsmon.core.text import clean, format_bytes
+from vpsmon.core.text import MEGABYTE, clean, format_bytes
 from vpsmon.system.disk_space import DiskSpace
 from vpsmon.system.host import Host
+from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
 ROWS = {"disk_usage": "percent"}
 METRICS = {"vpsmon_disk_used_percent": "How full the filesystem of each path of DISK_PATHS is, as df shows it."}
+HISTORY = MACHINE
 
 
 class Reading(NamedTuple):
@@ -100,3 +103,8 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
         for path, percent in percents.items()
         if percent is not None
     ]
+
+
+def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
+    """Return what is free of each path, for the forecast to look back on."""
+    return {DISK_PREFIX + path: space.available_bytes / MEGABYTE for path, space in reading.spaces.items()}

@@ -5,6 +5,7 @@ On a 1 GB server this is the number that runs out first. Needs Linux 3.14 or new
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vpsmon.checks._limits import judge_below
@@ -13,25 +14,30 @@ from vpsmon.core.findings import Finding, MetricSample, Previous
 from vpsmon.core.text import MEGABYTE, format_bytes
 from vpsmon.system.host import Host
 from vpsmon.system.proc import pick, read_counters
+from vpsmon.trends.samples import MACHINE
 
 ROWS = {"memory_available": "bytes"}
 METRICS = {
     "vpsmon_memory_available_bytes": "Memory that the kernel can hand out without swapping (MemAvailable).",
     "vpsmon_memory_total_bytes": "Memory of the machine (MemTotal).",
 }
+HISTORY = MACHINE
 
 
 class Reading(NamedTuple):
-    """Memory of the machine in bytes."""
+    """Memory of the machine in bytes; swap is for the history, where what is left of both counts."""
 
     total_bytes: int
     available_bytes: int
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
-    """Return MemTotal and MemAvailable. Raises ReadError."""
+    """Return MemTotal, MemAvailable, and swap. Raises ReadError."""
     memory = read_counters(host, "meminfo")
-    return Reading(pick(memory, "MemTotal", "/proc/meminfo"), pick(memory, "MemAvailable", "/proc/meminfo"))
+    total_bytes, available_bytes = (pick(memory, name, "/proc/meminfo") for name in ("MemTotal", "MemAvailable"))
+    return Reading(total_bytes, available_bytes, memory.get("SwapTotal", 0), memory.get("SwapFree", 0))
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
@@ -59,3 +65,14 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
         MetricSample("vpsmon_memory_available_bytes", reading.available_bytes),
         MetricSample("vpsmon_memory_total_bytes", reading.total_bytes),
     ]
+
+
+def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
+    """Return what the forecasts and the report look back on."""
+    sizes = {
+        "free": reading.available_bytes + reading.swap_free_bytes,
+        "available": reading.available_bytes,
+        "swap_used": reading.swap_total_bytes - reading.swap_free_bytes,
+        "total": reading.total_bytes,
+    }
+    return {name: size / MEGABYTE for name, size in sizes.items()}

@@ -7,6 +7,7 @@ Source: Documentation/accounting/psi.rst. Not applicable on kernels before 4.20 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.checks._limits import CLEAR_MARGIN
@@ -15,9 +16,11 @@ from vpsmon.core.findings import Finding, MetricSample, Previous, Status
 from vpsmon.system.guest import read_own_pressure
 from vpsmon.system.host import Host
 from vpsmon.system.proc import Pressure
+from vpsmon.trends.samples import MACHINE
 
 ROWS = {"memory_pressure": "score"}
 METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory: mean of some and full, 0 to 100."}
+HISTORY = MACHINE
 # The kernel samples pressure every 2 seconds: over less time a single stall looks like a permanent one.
 _SHORTEST_SPAN_SECONDS = 2.0
 
@@ -74,3 +77,9 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     """Return the counters that the next pass compares with."""
     return reading._asdict()
+
+
+def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
+    """Return the score for the report to look back on."""
+    values = [finding.value for finding in findings if finding.value is not None]
+    return {"score": values[0]} if values else {}

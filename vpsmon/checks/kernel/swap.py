@@ -6,6 +6,7 @@ Not applicable where no swap is configured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
@@ -17,6 +18,7 @@ from vpsmon.system.guest import HOST_ONLY, find_guest, read_memory_counters
 from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, read_shortage
 from vpsmon.system.proc import pick
+from vpsmon.trends.samples import MACHINE
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 METRICS = {
@@ -25,6 +27,7 @@ METRICS = {
     "swap_swapin_rate": "Read back from swap since the export before, in kB (1024 bytes) a second.",
     "swap_swapout_rate": "Written to swap since the export before, in kB (1024 bytes) a second.",
 }
+HISTORY = MACHINE
 # A swap smaller than the limits would fill up unseen; this full it is worth a word whatever its size.
 _WARNING_SHARE = 0.9
 _CRITICAL_SHARE = 0.98
@@ -137,3 +140,9 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     """Return the counters that the next pass compares with."""
     return {"pages_in": reading.pages_in, "pages_out": reading.pages_out}
+
+
+def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
+    """Return both rates for the report to look back on; how full swap is stands beside the memory."""
+    rates = (finding for finding in findings if finding.unit == "kB/s")
+    return {finding.check: finding.value for finding in rates if finding.value is not None}

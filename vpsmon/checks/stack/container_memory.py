@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok, skipped
-from vpsmon.core.text import clean, format_bytes
+from vpsmon.core.text import MEGABYTE, clean, format_bytes
 from vpsmon.stack.docker.cgroups import Usage, read_usage
 from vpsmon.stack.docker.containers import STATUSES_WITH_MEMORY, Container, read_containers
 from vpsmon.stack.docker.remembered import from_memory, to_memory
 from vpsmon.stack.identity.bindings import note_parts
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_counters
+from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX
 
 ROWS = {"container_memory": "bytes"}
 METRICS = {
@@ -26,6 +27,7 @@ METRICS = {
     "container_memory_percent": "The same in percent of its limit, or of the machine where it has none.",
     "container_cpu_percent": "CPU use of a container since the export before; 100 is one CPU.",
 }
+HISTORY = CONTAINERS
 _WARNING_SHARE_PERCENT = 90
 _CRITICAL_SHARE_PERCENT = 97
 
@@ -149,6 +151,17 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
     return samples + [
         MetricSample("container_cpu_percent", percent, (("container", name),)) for name, percent in cpu_percents.items()
     ]
+
+
+def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
+    """Return the memory of each container, and its limit where it has one, for the forecast to look back on."""
+    values: dict[str, float] = {}
+    for container in reading.containers:
+        if container.usage:
+            values[container.name] = container.usage.memory_bytes / MEGABYTE
+            if container.usage.limit_bytes:
+                values[container.name + LIMIT_SUFFIX] = container.usage.limit_bytes / MEGABYTE
+    return values
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from vpsmon.system.host import Host
 ROWS = {"container_state": ""}
 # What is gone is missed over a reboot as well: `--rm` containers go with the machine.
 KEEPS_ACROSS_BOOTS = True
+# Recovery starts it again, or has told why it does not.
+EXCUSES_STOPPED = True
 # During a deployment a container waits for those that it depends on before it is started.
 _START_WAIT_SECONDS = 300
 # What ended longer ago is not looked into: the logs that tell why may be gone, and it is no news.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.passes.in_parallel import Recall, start_in_parallel
-from vpsmon.passes.run_check import Attempt, attempt
-from vpsmon.recovery.machine import is_of_kernel
-from vpsmon.stack.docker.containers import Container, prepare_containers, read_containers
+from vpsmon.passes.check_memory import Recall
+from vpsmon.passes.look import read_checks
+from vpsmon.passes.run_check import Attempt
+from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.remembered import update
 from vpsmon.system.host import Host
 
@@ -42,7 +42,7 @@ class RealMachine:
         """Return the host of a new look."""
         self._host = self._make_host()
         if self._known_containers:
-            prepare_containers(self._host, update(self._host, self._known_containers))
+            self._host.known_containers = update(self._host, self._known_containers)
         return self._host
 
     @property
@@ -58,14 +58,9 @@ class RealMachine:
         """Return the time of day."""
         return self._host.wall_seconds()
 
-    def read(self, checks: Sequence[Check], recall_kernel: Recall, recall_stack: Recall) -> list[Attempt]:
-        """Return the readings of the checks; those of the stack side by side, each with a deadline."""
-        stack = [check for check in checks if not is_of_kernel(check)]
-        started = start_in_parallel(stack, self._host, self._settings, recall_stack)
-        done = [
-            attempt(check, self._host, self._settings, recall_kernel(check)) for check in checks if is_of_kernel(check)
-        ]
-        return done + started.collect()
+    def read(self, checks: Sequence[Check], recall: Recall) -> list[Attempt]:
+        """Return the readings of the checks."""
+        return read_checks(checks, self._host, self._settings, recall)
 
     def read_containers(self) -> list[Container]:
         """Return all containers, as the checks have read them."""

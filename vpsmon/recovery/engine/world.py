@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.core.findings import Finding, NotApplicable, ReadError
 from vpsmon.passes.check_memory import Memories
-from vpsmon.passes.run_check import judge_attempt
-from vpsmon.recovery.machine import Machine, is_of_kernel
+from vpsmon.passes.look import conclude
+from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Change, Snapshot
 from vpsmon.recovery.rules import Rule
 from vpsmon.stack.docker.containers import Container
@@ -42,33 +42,26 @@ class World:
     def look(self, seconds_at: Callable[[float], float], changes: Sequence[Change]) -> Snapshot:
         """Return the world as it is now; `seconds_at` tells recovery's time of a monotonic one."""
         host = self._machine.start_look()
-        now = Memories(host, self._state, with_alerts=False)
-        before_run = Memories(host, self._state_before_run, with_alerts=False)
-        attempts = self._machine.read(self._checks, now.recall, before_run.recall)
+        memories = Memories(host, self._state, with_alerts=False, for_stack=self._state_before_run)
+        attempts = self._machine.read(self._checks, memories.recall)
+        stopped_ids = [each.undo.target for each in changes if each.undo.verb == "start_container"]
+        # All processes are not read every few seconds on a machine that thrashes; no rule goes by their names.
+        seen = conclude(attempts, host, self._settings, memories, stopped_ids, names_processes=False)
+        self._state = memories.to_state()
         findings: dict[str, list[Finding]] = {}
-        memories: dict[str, Any] = {}
-        for each in attempts:
-            previous = (now if is_of_kernel(each.check) else before_run).recall(each.check)
-            outcome = judge_attempt(each, self._settings, previous)
-            for finding in outcome.findings:
-                findings.setdefault(finding.check, []).append(finding)
-            if outcome.memory is not None:
-                now.keep(each.check, outcome.memory)
-            memories[_name(each.check)] = _choose(outcome.memory, previous)
-        self._state = now.to_state()
+        for finding in seen.findings:
+            findings.setdefault(finding.check, []).append(finding)
         containers, error = self._read_containers()
-        readings = {_name(each.check): each.reading for each in attempts}
-        seconds = seconds_at(host.monotonic_seconds())
         return Snapshot(
-            seconds,
-            host.wall_seconds(),
-            findings,
-            readings,
-            memories,
-            containers,
-            error,
-            tuple(changes),
-            self._machine.has_only_known_containers,
+            seconds=seconds_at(host.monotonic_seconds()),
+            wall_seconds=host.wall_seconds(),
+            findings=findings,
+            readings={_name(each.check.__name__): each.reading for each in attempts},
+            memories={_name(module): memory for module, memory in seen.remembered.items()},
+            containers=containers,
+            containers_error=error,
+            changes=tuple(changes),
+            has_only_known_containers=self._machine.has_only_known_containers,
         )
 
     def _read_containers(self) -> tuple[list[Container] | None, str]:
@@ -79,9 +72,5 @@ class World:
             return None, str(error)
 
 
-def _choose(memory: dict[str, Any] | None, previous: Previous | None) -> dict[str, Any]:
-    return memory if memory is not None else previous.memory if previous else {}
-
-
-def _name(check: Check) -> str:
-    return check.__name__.rsplit(".", 1)[-1]
+def _name(module: str) -> str:
+    return module.rpartition(".")[2]

@@ -51,7 +51,6 @@ STATUSES_WITH_MEMORY = ("running", "paused")
 _LONG_ID = re.compile(r" \(?[0-9a-f]{64}\)?")
 # With less than this left, another answer is not waited for.
 _SHORTEST_ANSWER_SECONDS = 0.5
-_READ_ONCE = "containers"
 _UNKNOWN_IMAGE = Image()
 _ID = re.compile(rb'"(?:id|ID)":"([0-9a-f]{64})"')
 
@@ -108,7 +107,9 @@ class Container(NamedTuple):
 
 def read_containers(host: Host, settings: Settings) -> list[Container]:
     """Return all containers, also stopped ones, by name. Raises NotApplicable (no Docker here) or ReadError."""
-    return host.once(_READ_ONCE, lambda: _read_all(host))
+    if host.known_containers is not None:
+        return host.known_containers
+    return host.once("containers", lambda: _read_all(host))
 
 
 def inspect_named(host: Host, events: bytes) -> list[Container]:
@@ -119,11 +120,6 @@ def inspect_named(host: Host, events: bytes) -> list[Container]:
     with docker_client.open_client(docker_client.TIMEOUT_SECONDS * host.patience) as client:
         inspected = [client.inspect_container(each) for each in ids]
         return [parse_container(each, find_image(host, client, each)) for each in inspected]
-
-
-def prepare_containers(host: Host, containers: list[Container]) -> None:
-    """Have these taken for the containers of this pass, so that the engine is not asked."""
-    host.once(_READ_ONCE, lambda: containers)
 
 
 def _read_all(host: Host) -> list[Container]:
