@@ -9,13 +9,14 @@ import pytest
 
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.stack.docker.addresses import Address, find_addresses
-from vpsmon.stack.docker.client import Endpoint, connect, find_endpoint
+from vpsmon.stack.docker.client import connect
 from vpsmon.stack.docker.containers import (
     Container,
     find_container,
     parse_container,
     parse_list_entry,
 )
+from vpsmon.stack.docker.endpoint import Endpoint, find_endpoint
 from vpsmon.stack.docker.socket_path import find_socket
 
 

@@ -10,7 +10,7 @@ import pwd
 from vpsmon.config.trust import USER
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.installation.layout import InstallError
-from vpsmon.stack.docker.client import find_endpoint
+from vpsmon.stack.docker.endpoint import find_endpoint
 from vpsmon.system.host import Host
 
 _TIMEOUT_SECONDS = 30.0

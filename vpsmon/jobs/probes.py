@@ -74,8 +74,8 @@ def probe_kernel_log(host: Host, config: Config) -> str:
 
 def probe_containers(host: Host, config: Config) -> str:
     """Return where the container engine listens and how many containers it has."""
-    from vpsmon.stack.docker.client import find_endpoint
     from vpsmon.stack.docker.containers import read_containers
+    from vpsmon.stack.docker.endpoint import find_endpoint
 
     endpoint = find_endpoint()
     count = len(read_containers(host, config.settings))

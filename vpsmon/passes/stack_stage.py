@@ -10,8 +10,6 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import list_entries
 from vpsmon.checks import load_checks
 from vpsmon.core.findings import ReadError, skipped
 from vpsmon.passes.context import PassContext, StageResult
@@ -96,6 +94,9 @@ def has_mail(context: PassContext) -> bool:
     """Return whether something waits that can be sent. Raises StateError."""
     if not context.with_alerts or not context.config.settings.has_telegram:
         return False
+    from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+    from vpsmon.alerts.outbox import list_entries
+
     return bool(list_entries(context.state.load(OUTBOX_FILE)))
 
 

@@ -11,8 +11,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Ledger, Notice, format_history
-from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import add_entry, choose_identity
 from vpsmon.alerts.totals import FILE as TOTALS_FILE
 from vpsmon.alerts.totals import load_totals
 from vpsmon.checks import load_checks
@@ -101,6 +99,9 @@ def _decide_what_to_tell(
     notices, alerts = _judge_alerts(context, result.findings + worries, rows)
     files = {ALERT_FILE: alerts, TOTALS_FILE: _count(state, notices, result.findings)}
     if notices and context.config.settings.has_telegram:
+        from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+        from vpsmon.alerts.outbox import add_entry, choose_identity
+
         outbox = state.load(OUTBOX_FILE)
         entry_id = choose_identity(outbox, entry_id)
         files[OUTBOX_FILE] = add_entry(outbox, host.name, host.wall_seconds(), entry_id, notices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.stack.docker.client import find_endpoint
+from vpsmon.stack.docker.endpoint import find_endpoint
 from vpsmon.system.host import Host
 from vpsmon.system.proc import is_listening
 
