@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
+import vpsmon
 from vpsmon.net import http_client
 from vpsmon.resident import preload as readiness
 from vpsmon.resident.preload import Preload
@@ -12,7 +18,12 @@ from vpsmon.resident.preload import Preload
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    monkeypatch.setattr(readiness, "import_module", names.append)
+
+    def note_and_import(name: str) -> ModuleType:
+        names.append(name)
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(readiness, "import_module", note_and_import)
     monkeypatch.setattr(http_client, "make_tls_context", lambda: names.append("TLS"))
     return names
 
@@ -52,3 +63,23 @@ def test_it_is_given_back_when_memory_has_not_been_short_for_a_while(loaded: lis
     load_all(ready)
     ready.ring(1100.0, False)
     assert [ready.may_shrink(at) for at in (1110.0, 1219.0, 1221.0)] == [False, False, True]
+
+
+def list_late_imports(path: Path) -> dict[str, set[str]]:
+    """Return what a module says in LOADED_LATE, and what its functions really import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LOADED_LATE"
+    ]
+    functions = (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef))
+    imports = (node for function in functions for node in ast.walk(function) if isinstance(node, ast.ImportFrom))
+    real = {name for node in imports for name in [node.module, *(f"{node.module}.{each.name}" for each in node.names)]}
+    return {"said": set(*said), "real": {str(name) for name in real}}
+
+
+def test_what_is_said_to_be_loaded_late_is_imported_by_a_function_of_that_module() -> None:
+    late = [list_late_imports(path) for path in Path(vpsmon.__file__).parent.rglob("*.py")]
+    assert sum(bool(each["said"]) for each in late) >= 4
+    assert [each["said"] - each["real"] for each in late if each["said"] - each["real"]] == []

@@ -11,6 +11,7 @@ A pass runs kernel/ and stack/; what is in export/ is read for the metrics alone
 Where it applies, a module also has
 - `HISTORY` (a kind of trends/samples.py) and `sample(reading, findings)`: its numbers in that history, sizes in MB
 - `KEEPS_ACROSS_BOOTS`: what it remembered counts after a reboot as well
+- `LOADED_LATE`: the modules that it imports in its functions, to be loaded before memory runs out (preload.py)
 - `EXCUSES_STOPPED`: a container that recovery has stopped is no fault
 - `names` in what it remembers: the names of the containers by the first 12 digits of their ids, for all checks
 """

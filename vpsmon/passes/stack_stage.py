@@ -19,6 +19,8 @@ from vpsmon.state.directory import StateBusy, StateError
 from vpsmon.system.host import Host
 from vpsmon.system.log import say
 
+# What preload.py loads for it as soon as memory is short.
+LOADED_LATE = ("vpsmon.alerts.delivery", "vpsmon.alerts.telegram")
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
 _HEARTBEAT_TIMEOUT_SECONDS = 5.0

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from vpsmon.stack.docker.containers import Container
     from vpsmon.system.host import Host
 
+# What preload.py loads for it as soon as memory is short.
+LOADED_LATE = (
+    "vpsmon.checks.stack.container_memory",
+    "vpsmon.recovery.rules.swap_thrashing",
+    "vpsmon.recovery.run",
+)
 # An engine that thrashes too took 7 to 30 s for a list that else takes milliseconds, and 90 s for a stop. Nothing else
 # helps then, so it gets a minute, and five for the stop.
 _PATIENCE = 15.0

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vpsmon.config.settings import Config
     from vpsmon.passes.context import PassContext, StageResult
 
+# What preload.py loads for it as soon as memory is short.
+LOADED_LATE = ("vpsmon.passes.problems", "vpsmon.passes.stack_stage")
 # How a pass tells that the stack needs recovery.
 EXIT_CRITICAL = 3
 # How it tells that a stack was asked, and nothing was found wrong with it or with the machine.

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-# What a pass needs besides the kernel checks, which come before it.
-_OF_A_PASS = ("vpsmon.system.kernel_log", "vpsmon.passes.problems", "vpsmon.passes.stack_stage")
-# What a message and the rule for memory need.
-_URGENT_MODULES = (
-    "socket",
-    "vpsmon.resident.child_tasks",
-    "vpsmon.alerts.delivery",
-    "vpsmon.alerts.telegram",
-    "vpsmon.net.http_client",
-    "vpsmon.checks.stack.container_memory",
-    "vpsmon.stack.docker.stop_by_signal",
-    "vpsmon.recovery.rules.swap_thrashing",
-    "vpsmon.recovery.run",
-)
+# What copies of the monitor run. What these import only in their functions, LOADED_LATE says in each of them.
+_COPY_OF_PASSES = "vpsmon.resident.pass_child"
+_COPY_OF_TASKS = "vpsmon.resident.child_tasks"
 _CALM_SECONDS = 120.0
 
 
@@ -59,13 +48,26 @@ def _load(sends_by_tls: bool) -> Iterator[bool]:
     """Take a step each time, and yield whether a pass has all it needs."""
     from vpsmon.checks import list_modules
 
-    for name in (*list_modules("kernel"), *_OF_A_PASS):
-        import_module(name)
-        yield name == _OF_A_PASS[-1]
-    for name in _URGENT_MODULES:
-        import_module(name)
+    of_a_pass: list[str] = []
+    for name in (*list_modules("kernel"), _COPY_OF_PASSES):
+        of_a_pass += _import(name)
+        yield False
+    urgent: list[str] = []
+    for name in of_a_pass:
+        urgent += _import(name)
+        yield name == of_a_pass[-1]
+    urgent.append(_COPY_OF_TASKS)
+    for name in urgent:
+        urgent += _import(name)
         yield True
-    if sends_by_tls:
-        from vpsmon.net.http_client import make_tls_context
+    from vpsmon.net.http_client import make_tls_context
 
+    yield True
+    if sends_by_tls:
         make_tls_context()
+
+
+def _import(name: str) -> Sequence[str]:
+    """Import a module, and return what it will import in its functions."""
+    late: Sequence[str] = getattr(import_module(name), "LOADED_LATE", ())
+    return late

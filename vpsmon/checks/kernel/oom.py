@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROWS = {"oom_kills": "count"}
 # A new boot starts a new log: all of its kills happened since the previous pass.
 KEEPS_ACROSS_BOOTS = True
+# What preload.py loads for it as soon as memory is short.
+LOADED_LATE = ("vpsmon.system.kernel_log",)
 _MOST_EVENTS = 50
 _NAMED_EVENTS = 3
 
