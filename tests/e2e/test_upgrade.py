@@ -88,10 +88,10 @@ class Upgraded:
 
     def see(self) -> container_state.Reading:
         now = self.machine.wall_seconds
-        running = container_state.Observed("", "", "", "", "running", 0, "", False, "", now - 9000, now - 9000)
+        running = container_state.Observed("", "", False, "running", 0, "", False, "", now - 9000, now - 9000)
         killed = running._replace(status="exited", exit_code=137, finished_wall_seconds=now - 300, cause="")
         containers = [
-            (running if name == "small" else killed)._replace(id=identity, name=name)
+            (running if name == "small" else killed)._replace(id=identity, name=name, is_essential=name == "crm")
             for name, identity in self.scene["containers"].items()
         ]
         return container_state.Reading(containers, now, essentials={"crm": "crm"})
