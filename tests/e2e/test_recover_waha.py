@@ -69,7 +69,7 @@ def test_a_stuck_session_is_restarted_verified_and_told(
     assert done(bench.run_as_planned(engine, "waha")) == [("restart the WhatsApp session default", "it helped")]
     assert waha.actions == [("restart", "default")]
     message = bench.last_message()
-    assert message.startswith("🔵 INFO recovery waha_stuck default\nsession default: not connected (FAILED) for 5 min")
+    assert message.startswith("🔵 INFO recovery waha_stuck default\nnot connected (FAILED) for 5 min")
     assert message.endswith(", critical after 1 min 40 s. Restarted the WhatsApp session default: it helped")
     bench.offset += 300
     assert bench.run("waha").decisions == []

@@ -97,7 +97,7 @@ def test_without_docker_the_reason_keeps_its_gravity(monkeypatch: pytest.MonkeyP
     for error in (NotApplicable("no Docker here"), ReadError("Docker hangs")):
         absence = look(monkeypatch, error).absence
         assert type(absence) is type(error)
-        assert str(absence) == f"{error}; POSTGRES_DSN says where it is without Docker"
+        assert str(absence) == f"{error}; or set POSTGRES_DSN"
 
 
 def test_a_service_that_answered_is_missed_for_a_day() -> None:

@@ -14,6 +14,7 @@ from vpsmon.report.compose import compose
 from vpsmon.report.facts import Facts, Unread
 from vpsmon.report.gather import gather
 from vpsmon.report.model import Report, Row
+from vpsmon.report.sections.words import describe_status
 from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.stack.n8n.day import Executions, Workflows
 from vpsmon.stack.postgres.leads import LeadCount
@@ -150,7 +151,8 @@ def test_numbers_of_the_services(machine: FakeMachine, state: StateDirectory) ->
 
 def test_a_fault_of_a_service_is_told_with_its_reason(machine: FakeMachine, state: StateDirectory) -> None:
     facts = look(machine, state)._replace(leads=Unread("GRANT SELECT on public.leads", True))
-    assert find(compose(facts), "leads") == Row("leads", "cannot be read", "GRANT SELECT on public.leads", "unknown")
+    row = find(compose(facts), "leads")
+    assert (row.text, row.detail, row.status) == ("cannot be read", "GRANT SELECT on public.leads", "unknown")
 
 
 def test_the_days_that_a_disk_has_left_stand_beside_it(machine: FakeMachine, state: StateDirectory) -> None:
@@ -159,7 +161,7 @@ def test_the_days_that_a_disk_has_left_stand_beside_it(machine: FakeMachine, sta
     usage = Finding(
         check="disk_usage",
         status="ok",
-        message="disk / 41.0 % full, 5900 MB free",
+        message="41.0 % full, 5900 MB free",
         object="/",
         value=41.0,
         unit="percent",
@@ -174,3 +176,14 @@ def test_the_days_that_a_disk_has_left_stand_beside_it(machine: FakeMachine, sta
     )
     row = find(compose(facts._replace(findings=[*kept, usage, forecast])), "disk /")
     assert (row.text, row.detail) == ("41.0 % full, 5900 MB free", forecast.message)
+
+
+def test_nobody_says_that_all_was_well_on_a_day_on_which_nothing_was_watched(
+    machine: FakeMachine, state: StateDirectory
+) -> None:
+    facts = look(machine, state)
+    facts = facts._replace(findings=[each._replace(status="ok") for each in facts.findings])
+    report = compose(facts._replace(machine=[]))
+    assert (report.status, describe_status(report)) == ("unknown", "no problem right now")
+    report = report._replace(watched_seconds=600)
+    assert describe_status(report) == "all is well"

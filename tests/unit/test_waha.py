@@ -51,7 +51,7 @@ def test_a_working_session_is_ok_and_says_when_it_was_last_used() -> None:
     reading = Reading(NOW, [Session("default", "WORKING", NOW - 3 * HOUR)], None, STARTED, False)
     (finding,) = check.judge(reading, DEFAULTS, None)
     assert (finding.status, finding.object, finding.value) == ("ok", "default", None)
-    assert finding.message == "session default: connected, last sent 3 h ago"
+    assert finding.message == "connected, last sent 3 h ago"
 
 
 def test_a_session_that_was_last_used_days_ago_is_no_less_ok() -> None:
@@ -75,7 +75,7 @@ def test_failed_and_starting_in_turns_do_not_reset_the_clock() -> None:
         story.status_after(60, "FAILED" if position % 2 else "STARTING")
     (finding,) = story.pass_with(60, default="STARTING")
     assert finding.status == "critical"
-    assert finding.message == "session default: not connected (STARTING) for 1 h, critical after 1 h"
+    assert finding.message == "not connected (STARTING) for 1 h, critical after 1 h"
 
 
 @pytest.mark.parametrize("status", ["SCAN_QR_CODE", "PASSKEY_REQUIRED", "PASSKEY_CONFIRMATION_REQUIRED"])
@@ -101,7 +101,7 @@ def test_a_session_that_is_stopped_since_its_container_restarted_is_not_stopped_
     story.started = NOW + 10
     (finding,) = story.pass_with(30, default="STOPPED")
     assert finding.status == "warning"
-    assert finding.message == "session default: stopped since WAHA restarted, for 0 s"
+    assert finding.message == "stopped since WAHA restarted, for 0 s"
     assert story.status_after(HOUR, "STOPPED") == "critical"
     assert story.status_after(30, "WORKING") == "ok"
     assert story.status_after(30, "STOPPED") == "ok"
@@ -129,7 +129,7 @@ def test_a_session_that_is_gone_since_the_restart_is_told_for_a_day() -> None:
     story.status_after(0, "WORKING")
     story.started = NOW + 10
     (finding,) = story.pass_with(30)
-    assert finding.message == "session default: gone since WAHA restarted, for 0 s"
+    assert finding.message == "gone since WAHA restarted, for 0 s"
     assert "volume" in (finding.advice or "")
     assert story.pass_with(HOUR)[0].status == "critical"
     (none_left,) = story.pass_with(24 * HOUR)

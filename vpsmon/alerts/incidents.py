@@ -88,7 +88,7 @@ class Ledger:
             return self._judge_incident(key, finding)
         if incident is None or finding.status == "unknown" or not finding.is_clear:
             return []
-        return self._end(key, f"{finding.message}{_reason(finding)}")
+        return self._end(key, _with_reason(finding))
 
     def _judge_incident(self, key: str, finding: Finding) -> list[Notice]:
         severity: Severity = "critical" if finding.status == "critical" else "warning"
@@ -198,5 +198,5 @@ def _incident_key(check: str, name: str | None) -> str:
     return f"{check}/{name or ''}"
 
 
-def _reason(finding: Finding) -> str:
-    return f": {finding.reason}" if finding.reason else ""
+def _with_reason(finding: Finding) -> str:
+    return f"{finding.message}: {finding.explain()}" if finding.reason else finding.message

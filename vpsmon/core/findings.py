@@ -17,16 +17,29 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 _GRAVITY: dict[str, int] = {"skipped": 0, "ok": 1, "unknown": 2, "warning": 3, "critical": 4}
 
 
-class NotApplicable(Exception):
+class Unanswered(Exception):
+    """Why there is no reading. `reason` may be the same for many (no Docker); `remedy` then is what helps this one."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(join_remedy(reason, remedy))
+        self.reason, self.remedy = reason, remedy
+
+
+class NotApplicable(Unanswered):
     """A check that makes no sense on this machine; the text says why and what would change that."""
 
 
-class ReadError(Exception):
-    """A reading that should have worked and did not; the text says what, where and how to mend it."""
+class ReadError(Unanswered):
+    """A reading that should have worked and did not; the text says what, where and how to fix it."""
+
+
+def join_remedy(reason: str, remedy: str) -> str:
+    """Return the reason with what else would help."""
+    return f"{reason}; or {remedy}" if remedy else reason
 
 
 class Event(NamedTuple):
-    """Something that happened once. `key` is the same in every pass that sees it, so that it is told only once."""
+    """Something that happened once. `key` is the same in every pass that sees it, so that it is reported only once."""
 
     key: str
     object: str
@@ -44,8 +57,9 @@ class Finding(NamedTuple):
     value: float | None = None
     # Filled in from ROWS by passes/run_check.py.
     unit: str = ""
-    # Why there is no judgement, and what to do about it.
+    # Why there is no judgement, and what to do about it; `remedy` is what would help this check alone.
     reason: str | None = None
+    remedy: str = ""
     # What the owner can do; part of the alert, not of the row.
     advice: str | None = None
     # False while the value is on the good side of its limit but within the margin: an open incident stays open.
@@ -53,6 +67,10 @@ class Finding(NamedTuple):
     # The alert is about memory: name the largest processes beside it.
     names_consumers: bool = False
     events: tuple[Event, ...] = ()
+
+    def explain(self) -> str:
+        """Return why there is no judgement, with all that would help; empty where there is one."""
+        return join_remedy(self.reason, self.remedy) if self.reason else ""
 
     def to_row(self) -> dict[str, Any]:
         """Return the row as `monitor --once --json` prints it."""
@@ -63,7 +81,7 @@ class Finding(NamedTuple):
             "value": self.value,
             "unit": self.unit,
             "message": self.message,
-            "reason": self.reason,
+            "reason": self.explain() or None,
         }
 
 

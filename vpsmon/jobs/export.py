@@ -48,7 +48,7 @@ def run_export(config_file: str | None, only: str | None = None, to_stdout: bool
         say("error", seen.state_error)
     for finding in seen.findings if only else ():
         if finding.status in ("unknown", "skipped"):
-            say("warning", f"{finding.check}: {finding.reason or finding.message}")
+            say("warning", f"{finding.check}: {finding.explain() or finding.message}")
     is_failed = seen.state_error or all(finding.status == "unknown" for finding in seen.findings)
     return EXIT_FAILED if is_failed else 0
 

@@ -52,8 +52,10 @@ def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | Non
     """Return the rows of a check and what it remembers."""
     check, reading, error = attempt.check, attempt.reading, attempt.error
     if isinstance(error, NotApplicable):
-        return Outcome(_rows_without_value(check, "skipped", "not applicable here", str(error)), None)
-    if isinstance(error, (ReadError, OSError)):
+        return Outcome(_rows_without_value(check, "skipped", "not applicable here", error.reason, error.remedy), None)
+    if isinstance(error, ReadError):
+        return Outcome(_rows_without_value(check, "unknown", "cannot be read", error.reason, error.remedy), None)
+    if isinstance(error, OSError):
         return Outcome(_rows_without_value(check, "unknown", "cannot be read", str(error)), None)
     try:
         if error is not None:
@@ -81,8 +83,8 @@ def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] 
     return None
 
 
-def _rows_without_value(check: Check, status: Status, message: str, reason: str) -> list[Finding]:
+def _rows_without_value(check: Check, status: Status, message: str, reason: str, remedy: str = "") -> list[Finding]:
     return [
-        Finding(check=name, status=status, message=message, unit=unit, reason=reason)
+        Finding(check=name, status=status, message=message, unit=unit, reason=reason, remedy=remedy)
         for name, unit in check.ROWS.items()
     ]

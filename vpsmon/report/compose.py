@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpsmon.core.findings import worst_status
+from vpsmon.core.findings import Status, worst_status
 from vpsmon.report.facts import Facts
 from vpsmon.report.model import Report
 from vpsmon.report.sections.attention import make_attention
@@ -24,9 +24,15 @@ def compose(facts: Facts) -> Report:
         facts.wall_seconds,
         facts.boot_age_seconds,
         watched_seconds,
-        worst_status(facts.findings),
+        _find_status(facts, watched_seconds),
         make_attention(facts),
         trends,
         [section for section in sections if section.rows],
         make_marks(facts),
     )
+
+
+def _find_status(facts: Facts, watched_seconds: float) -> Status:
+    """Of a day on which nothing was watched, nobody can say that it was well."""
+    status = worst_status(facts.findings)
+    return "unknown" if not watched_seconds and status in ("ok", "skipped") else status

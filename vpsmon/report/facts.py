@@ -18,6 +18,7 @@ class Unread(NamedTuple):
 
     reason: str
     is_fault: bool
+    remedy: str = ""
 
 
 class Facts(NamedTuple):

@@ -74,8 +74,10 @@ def _try(read: Callable[[], _Answer]) -> _Answer | Unread:
     try:
         return read()
     except NotApplicable as absence:
-        return Unread(str(absence), False)
-    except (ReadError, StateError) as error:
+        return Unread(absence.reason, False, absence.remedy)
+    except ReadError as error:
+        return Unread(error.reason, True, error.remedy)
+    except StateError as error:
         return Unread(str(error), True)
     except Exception as error:
         # One answer that nobody foresaw must not cost the others.

@@ -10,12 +10,16 @@ from vpsmon.report.timeline import Day
 
 
 class Row(NamedTuple):
-    """A line: `text` is short enough for a phone, `detail` follows where there is room."""
+    """A line: `text` is short enough for a phone, `detail` follows where there is room.
+
+    `unanswered` is the bare reason where there is no answer: rows of the same reason become one.
+    """
 
     label: str
     text: str
     detail: str = ""
     status: Status = "ok"
+    unanswered: str = ""
 
 
 class Section(NamedTuple):

@@ -44,7 +44,7 @@ def locate(
     try:
         containers = read_containers(host, settings)
     except (NotApplicable, ReadError) as error:
-        return Place(None, (), type(error)(f"{error}; {address_key} says where it is without Docker"))
+        return Place(None, (), type(error)(str(error), f"set {address_key}"))
     container = find_container(containers, name)
     if container is None:
         text = f"no container or compose service is called {clean(name)}{_suggest(containers, name)}"

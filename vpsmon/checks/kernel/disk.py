@@ -63,7 +63,7 @@ def _judge_space(path: str, space: DiskSpace, settings: Settings) -> Finding:
         return skipped("disk_usage", "no size", reason, object=clean(path))
     percent = max(full_percent, inodes_percent or 0.0)
     judgement = judge_above(percent, settings.DISK_WARNING_PCT, settings.DISK_CRITICAL_PCT)
-    message = f"disk {clean(path)} {full_percent:.1f} % full, {format_bytes(space.available_bytes)} free"
+    message = f"{full_percent:.1f} % full, {format_bytes(space.available_bytes)} free"
     advice = "see what fills it: du -xh --max-depth=2 / | sort -h | tail; docker system df"
     if percent > full_percent:
         message += f"; {percent:.1f} % of its inodes used, room for {space.available_inodes} more files"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok
 from vpsmon.core.text import format_duration
 from vpsmon.stack.n8n.server import LOOPBACK, Queue, find_n8n, is_ready, is_worker_dead, read_executions, read_queue
 from vpsmon.system.host import Host
@@ -38,6 +38,7 @@ class Missing(NamedTuple):
 
     status: Status
     reason: str
+    remedy: str = ""
 
 
 class Reading(NamedTuple):
@@ -82,9 +83,9 @@ def _try(reader: Callable[[], Any]) -> Any:
     try:
         return reader()
     except NotApplicable as error:
-        return Missing("skipped", str(error))
+        return Missing("skipped", error.reason, error.remedy)
     except ReadError as error:
-        return Missing("unknown", str(error))
+        return Missing("unknown", error.reason, error.remedy)
     except Exception as error:
         return Missing("unknown", f"unexpected {type(error).__name__}: please report this")
 
@@ -96,7 +97,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 def _judge_queue(queue: Queue | Missing, settings: Settings, previous: Previous | None) -> Finding:
     if isinstance(queue, Missing):
-        return Finding(check="n8n_queue", status=queue.status, message="the queue is not known", reason=queue.reason)
+        return _without_value("n8n_queue", queue, "the queue is not known")
     limit = settings.N8N_QUEUE_MAX
     length = judge_above(queue.waiting, limit / 2, limit)
     message = _describe_queue(queue) + _describe_drain(queue, previous)
@@ -162,25 +163,29 @@ def _count_stuck_seconds(queue: Queue, previous: Previous | None) -> float:
 
 
 def _judge_executions(reading: Reading) -> Finding:
-    executions, health = reading.executions, reading.is_ready
-    value, message, reason = None, "executions are not counted", None
-    status: Status = "ok"
-    if isinstance(executions, Missing):
-        status, reason = executions
-    else:
-        value = executions["completed"] + executions["failed"]
-        message = (
-            f"{executions['active']} active, {executions['waiting']} waiting; in the last hour"
-            f" {executions['completed']} completed, {executions['failed']} failed"
-        )
+    row, health = _count_executions(reading.executions), reading.is_ready
     if isinstance(health, Missing):
-        status, message, reason = "unknown", f"n8n does not answer; {message}", f"n8n: {health.reason}"
-    elif not health:
-        status, message = "warning", f"n8n runs but is not ready: its database does not answer it; {message}"
-    else:
-        message = f"n8n is healthy; {message}"
-    advice = "look at PostgreSQL first; n8n goes on by itself when its database is back"
-    return Finding(check="n8n_executions", status=status, message=message, value=value, reason=reason, advice=advice)
+        message = f"n8n is not responding; {row.message}"
+        return row._replace(status="unknown", message=message, reason=f"n8n: {health.reason}", remedy=health.remedy)
+    if not health:
+        message = f"n8n runs but is not ready: its database does not answer; {row.message}"
+        advice = "look at PostgreSQL first; n8n recovers by itself when its database is back"
+        return row._replace(status="warning", message=message, advice=advice)
+    return row._replace(message=f"n8n is healthy; {row.message}")
+
+
+def _count_executions(executions: dict[str, int] | Missing) -> Finding:
+    if isinstance(executions, Missing):
+        return _without_value("n8n_executions", executions, "executions are not counted")
+    message = (
+        f"{executions['active']} active, {executions['waiting']} waiting; in the last hour"
+        f" {executions['completed']} completed, {executions['failed']} failed"
+    )
+    return ok("n8n_executions", message, value=executions["completed"] + executions["failed"])
+
+
+def _without_value(check: str, missing: Missing, message: str) -> Finding:
+    return Finding(check=check, status=missing.status, message=message, reason=missing.reason, remedy=missing.remedy)
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:

@@ -180,14 +180,11 @@ def _is_over(lasting_seconds: float, reading: Reading, settings: Settings) -> bo
 
 
 def _row(name: str, status: Status, text: str, advice: str | None = None) -> Finding:
-    return Finding(
-        check="waha_session", status=status, message=f"session {clean(name)}: {text}", object=clean(name), advice=advice
-    )
+    return Finding(check="waha_session", status=status, message=text, object=clean(name), advice=advice)
 
 
 def _unknown(name: str | None, message: str, reason: str) -> Finding:
-    text = f"session {name}: {message}" if name else message
-    return unknown("waha_session", text, reason, object=name)
+    return unknown("waha_session", message, reason, object=name)
 
 
 def _judge_trouble(reading: Reading, trouble: Trouble, settings: Settings, memory: dict[str, Any]) -> Finding:

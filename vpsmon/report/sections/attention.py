@@ -20,8 +20,8 @@ def make_attention(facts: Facts) -> list[Row]:
 
 def _describe(finding: Finding) -> Row:
     name = f"{finding.check} {finding.object}" if finding.object else finding.check
-    detail = finding.reason if finding.status == "unknown" else f"→ {finding.advice}" if finding.advice else ""
-    return Row(name, finding.message, detail or "", finding.status)
+    detail = finding.explain() if finding.status == "unknown" else f"→ {finding.advice}" if finding.advice else ""
+    return Row(name, finding.message, detail, finding.status)
 
 
 def _list_emergencies(facts: Facts) -> list[Row]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpsmon.checks.stack.container_memory import Measured
-from vpsmon.core.findings import Finding, Status
+from vpsmon.core.findings import Status
 from vpsmon.core.text import format_bytes
 from vpsmon.report.facts import Facts, choose
 from vpsmon.report.model import Row, Section
 from vpsmon.report.sections.gains import Gain, find_gains
-from vpsmon.report.sections.words import ABSENT
+from vpsmon.report.sections.words import explain_finding
 
 _MOST_SHOWN = 10
 
@@ -22,13 +22,8 @@ def make_containers(facts: Facts) -> Section:
     state = facts.readings.get("container_state")
     if state is None or state.trouble:
         reasons = [finding for finding in choose(facts.findings, "container_state") if finding.value is None]
-        return Section("Containers", [_explain(finding) for finding in reasons])
+        return Section("Containers", [explain_finding("containers", finding) for finding in reasons])
     return Section("Containers", [_count(state.containers, facts), *_list_largest(facts)])
-
-
-def _explain(finding: Finding) -> Row:
-    text = ABSENT if finding.status == "skipped" else finding.message
-    return Row("containers", text, finding.reason or "", finding.status)
 
 
 def _count(containers: list[Any], facts: Facts) -> Row:

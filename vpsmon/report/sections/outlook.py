@@ -30,10 +30,9 @@ def make_outlook(facts: Facts) -> Section:
 
 
 def _make_memory(finding: Finding) -> Row:
-    text, _, growing = finding.message.partition("; ")
-    if finding.value is None and finding.status == "ok":
-        text = "no trend: memory and swap are not running out"
-    return Row("memory", text, finding.reason or growing, finding.status)
+    has_no_end = finding.value is None and finding.status == "ok"
+    text = "no trend: memory and swap are not running out" if has_no_end else finding.message
+    return Row("memory", text, finding.explain(), finding.status)
 
 
 def _make_growing(facts: Facts) -> list[Row]:
@@ -52,9 +51,9 @@ def _make_growing(facts: Facts) -> list[Row]:
 def _make_disk(facts: Facts, usage: Finding) -> Row:
     label = f"disk {usage.object}" if usage.object else "disk"
     if usage.value is None:
-        return Row(label, usage.message, usage.reason or "", usage.status)
+        return Row(label, usage.message, usage.explain(), usage.status)
     left = next((each for each in choose(facts.findings, "disk_forecast") if each.object == usage.object), None)
-    text = usage.message.removeprefix(f"{label} ")
     if left is None:
-        return Row(label, text, "days left: no history yet", usage.status)
-    return Row(label, text, "no trend, so no end in sight" if left.value is None else left.message, usage.status)
+        return Row(label, usage.message, "days left: no history yet", usage.status)
+    end = "no trend, so no end in sight" if left.value is None else left.message
+    return Row(label, usage.message, end, usage.status)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vpsmon.core.findings import Finding
 from vpsmon.core.text import format_bytes
 from vpsmon.report.facts import Facts, Unread, choose
 from vpsmon.report.model import Row, Section
-from vpsmon.report.sections.words import ABSENT, count, explain, join_alike
+from vpsmon.report.sections.words import count, explain, explain_finding, join_alike
 
 
 def make_services(facts: Facts) -> Section:
@@ -21,7 +19,7 @@ def _make_postgres(facts: Facts) -> Row:
     rows = [*choose(facts.findings, "postgres_connections"), *choose(facts.findings, "postgres_size")]
     reading = facts.readings.get("postgres")
     if reading is None or reading.statistics is None:
-        return _explain("PostgreSQL", rows)
+        return explain_finding("PostgreSQL", rows[0])
     statistics = reading.statistics
     percent = statistics.lifetime_hit_percent
     cache = "no cache ratio yet" if percent is None else f"cache {percent:.1f} %"
@@ -33,16 +31,10 @@ def _make_redis(facts: Facts) -> Row:
     rows = choose(facts.findings, "redis_memory")
     reading = facts.readings.get("redis")
     if reading is None:
-        return _explain("Redis", rows)
+        return explain_finding("Redis", rows[0])
     text = f"{format_bytes(reading.used_bytes)}, {count(reading.keys, 'key')}"
     limit = f"maxmemory {format_bytes(reading.limit_bytes)}" if reading.limit_bytes else "no maxmemory limit"
     return Row("Redis", text, f"{count(reading.clients, 'client')}, {limit}", rows[0].status)
-
-
-def _explain(label: str, rows: Sequence[Finding]) -> Row:
-    row = rows[0]
-    text = ABSENT if row.status == "skipped" else row.message
-    return Row(label, text, row.reason or "", row.status)
 
 
 def _make_workflows(facts: Facts) -> list[Row]:
@@ -66,14 +58,19 @@ def _make_executions(facts: Facts) -> Row:
 
 def _make_queue(facts: Facts) -> Row:
     row = choose(facts.findings, "n8n_queue")[0]
-    return Row("n8n queue", row.message, "", row.status) if row.value is not None else _explain("n8n queue", [row])
+    return Row("n8n queue", row.message, "", row.status) if row.value is not None else explain_finding("n8n queue", row)
 
 
 def _make_sessions(facts: Facts) -> list[Row]:
     sessions = choose(facts.findings, "waha_session")
     if all(finding.object is None for finding in sessions):
-        return [_explain("WhatsApp", sessions)]
-    return [Row("WhatsApp", each.message.removeprefix("session "), each.reason or "", each.status) for each in sessions]
+        return [explain_finding("WhatsApp", sessions[0])]
+    return [_describe_session(each) for each in sessions]
+
+
+def _describe_session(finding: Finding) -> Row:
+    text = f"{finding.object}: {finding.message}" if finding.object else finding.message
+    return Row("WhatsApp", text, finding.explain(), finding.status)
 
 
 def _make_leads(facts: Facts) -> Row:

@@ -86,4 +86,4 @@ def _show_score(score: float) -> str:
 
 def _reason(facts: Facts, check: str) -> str:
     rows = [finding for finding in choose(facts.findings, check) if finding.value is None or finding.reason]
-    return next((f"{finding.message}: {finding.reason}" for finding in rows), "")
+    return next((f"{finding.message}: {finding.explain()}" for finding in rows), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from vpsmon.core.findings import Finding, Status, join_remedy
 from vpsmon.core.text import format_duration
 from vpsmon.report.facts import Unread
 from vpsmon.report.model import Report, Row
@@ -16,25 +17,30 @@ UNREADABLE = "cannot be read"
 
 def explain(label: str, unread: Unread) -> Row:
     """Return the row of something that has no answer, with the reason."""
-    if unread.is_fault:
-        return Row(label, UNREADABLE, unread.reason, "unknown")
-    return Row(label, ABSENT, unread.reason, "skipped")
+    status: Status = "unknown" if unread.is_fault else "skipped"
+    text = UNREADABLE if unread.is_fault else ABSENT
+    return Row(label, text, join_remedy(unread.reason, unread.remedy), status, unanswered=unread.reason)
+
+
+def explain_finding(label: str, finding: Finding) -> Row:
+    """Return the row of a check that has no answer, with the reason."""
+    text = ABSENT if finding.status == "skipped" else finding.message
+    return Row(label, text, finding.explain(), finding.status, unanswered=finding.reason or "")
 
 
 def join_alike(rows: Sequence[Row]) -> list[Row]:
     """Return the rows, those without an answer for the same reason as one, last: `not here  Redis, WhatsApp`."""
-    alike: dict[tuple[str, str], list[Row]] = {}
+    alike: dict[tuple[Status, str], list[Row]] = {}
     for row in rows:
-        if row.text in (ABSENT, UNREADABLE):
-            # What follows names the key of each service.
-            alike.setdefault((row.text, row.detail.partition("; ")[0]), []).append(row)
+        if row.unanswered:
+            alike.setdefault((row.status, row.unanswered), []).append(row)
     groups = {key: several for key, several in alike.items() if len(several) > 1}
     joined = {id(row) for several in groups.values() for row in several}
     return [
         *(row for row in rows if id(row) not in joined),
         *(
-            Row(text, ", ".join(row.label for row in several), reason, several[0].status)
-            for (text, reason), several in groups.items()
+            Row(several[0].text, ", ".join(row.label for row in several), reason, status)
+            for (status, reason), several in groups.items()
         ),
     ]
 
@@ -60,9 +66,9 @@ def describe_head(report: Report) -> str:
 
 
 def describe_status(report: Report) -> str:
-    """Return how many things are wrong now, or that none is."""
+    """Return how many things are wrong now, or that none is; that all is well only of a machine that was watched."""
     statuses = [row.status for row in report.attention]
     parts = [f"{statuses.count('critical')} critical"] if "critical" in statuses else []
     parts += [count(statuses.count("warning"), "warning")] if "warning" in statuses else []
     parts += [f"{statuses.count('unknown')} not readable"] if "unknown" in statuses else []
-    return ", ".join(parts) or "all is well"
+    return ", ".join(parts) or ("all is well" if report.watched_seconds else "no problem right now")
