@@ -115,8 +115,8 @@ def test_status_tells_the_last_pass_the_incidents_and_the_outbox(workdir: Workdi
     assert re.search(r"incidents .*critical memory_available since ", output)
     assert re.search(r"incidents .*critical disk_usage / since ", output)
     assert output.count("no Docker engine") == 1
-    assert re.search(r"Redis +REDIS_URL says where it is without Docker", output)
-    assert re.search(r"outbox +1 message\(s\) wait", output)
+    assert re.search(r"Redis +not found; set REDIS_URL", output)
+    assert re.search(r"outbox +1 message waiting", output)
 
 
 def test_status_tells_a_permanent_refusal(workdir: Workdir, telegram: FakeTelegram) -> None:
@@ -158,3 +158,33 @@ def test_status_survives_a_state_of_another_form(workdir: Workdir) -> None:
         (workdir.path / ".alerts" / name).write_text('{"schema": 1, "last_pass": 5, "incidents": [], "refusal": 7}')
     done = workdir.run("status", env=NO_DOCKER)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["selftest"]])
+def test_who_only_asks_leaves_nothing_behind(workdir: Workdir, command: list[str]) -> None:
+    before = sorted(workdir.path.rglob("*"))
+    done = workdir.run(*command, env=NO_DOCKER)
+    assert "made by the first pass" in done.stdout or command[0] == "status"
+    assert sorted(workdir.path.rglob("*")) == before
+
+
+def test_status_for_programs_says_what_the_screen_says(workdir: Workdir) -> None:
+    workdir.write_config(MEMORY_CRITICAL_MB=100_000_000)
+    workdir.run("monitor", "--once", env=NO_DOCKER)
+    status = json.loads(workdir.run("status", "--json", env=NO_DOCKER).stdout)
+    assert status["schema"] == 1
+    assert status["incidents"][0]["check"] == "memory_available"
+    assert status["incidents"][0]["since"].endswith("Z")
+    kernel = next(stage for stage in status["last_pass"] if stage["stage"] == "kernel")
+    assert kernel["status"] == "critical" and kernel["worst"][0]["check"] == "memory_available"
+    assert [each["service"] for each in status["services"]] == ["Docker", "PostgreSQL", "Redis", "n8n", "WAHA"]
+    assert {each["status"] for each in status["services"]} == {"skipped"}
+    assert status["recovery"] == [] and status["outbox"] == {"waiting": 0, "oldest": None, "refusal": None}
+
+
+def test_status_for_programs_says_why_a_part_is_not_known(workdir: Workdir) -> None:
+    workdir.run("monitor", "--once", env=NO_DOCKER)
+    (workdir.path / ".alerts" / "recovery_state.json").write_text("{")
+    status = json.loads(workdir.run("status", "--json", env=NO_DOCKER).stdout)
+    assert status["recovery"] is None
+    assert "recovery_state.json is unreadable" in status["unknown"]["recovery"]

@@ -19,12 +19,14 @@ from tests.faults.hostile import TEXTS, binary_near, change_each_part, json_like
 from tests.kit.host import BOOT_ID, MEMINFO, PRESSURE, VMSTAT, FakeMachine
 from vpsmon.alerts import incidents, line, message, outbox, telegram
 from vpsmon.alerts.totals import Totals
-from vpsmon.commands.status import _describe_state, _has_fresh_pass
 from vpsmon.config.load import ConfigError, load_config
 from vpsmon.config.settings import DEFAULTS, KINDS, Config
 from vpsmon.core import prometheus_text as metrics
 from vpsmon.core.findings import ReadError
 from vpsmon.jobs.export import export
+from vpsmon.jobs.status import look
+from vpsmon.jobs.status_json import format_status
+from vpsmon.jobs.status_text import format_screen
 from vpsmon.net.http_reply import HttpReply
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.context import PassContext
@@ -409,8 +411,9 @@ def look_at_export(host: Host, config: Config) -> None:
 
 def look_at_status(host: Host, config: Config) -> None:
     state = SparedState(config.state_directory, host.wall_seconds)
-    assert [title for title, _ in _describe_state(host, config, state)]
-    _has_fresh_pass(host, config, state)
+    overview = look(host, config, state, services={})
+    assert format_screen(overview)
+    assert json.loads(format_status(overview))["schema"] == 1
 
 
 @given(objects(("alerts", "oom_kills", "actions", "critical", "warning")))

@@ -4,7 +4,8 @@ A check module has `ROWS` (the names of its rows with their units), `Reading` (a
 `read(host, settings, previous)` and `judge(reading, settings, previous)`; where something must be known next time, also
 `remember(reading, previous)`; where there is something for Prometheus, `METRICS` (the names of its metrics with what
 they mean; one that ends in _total is a counter) and `measure(reading, settings, previous)`, whose samples are in the
-units that their names say. Only `read` touches the host; the others are pure.
+units that their names say. Only `read` touches the host; the others are pure. `GROUP` is the subject under which people
+find its rows, `services` where it says nothing.
 
 A pass runs kernel/ and stack/; what is in export/ is read for the metrics alone.
 

@@ -55,10 +55,12 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         with locked_units():
             _install(host, places, tools, given)
         config = load_config(places.config, os.environ)
-        _wait_for_first_pass(StateDirectory(config.state_directory))
-        from vpsmon.commands.status import describe
+        state = StateDirectory(config.state_directory)
+        _wait_for_first_pass(state)
+        from vpsmon.jobs.status import look
+        from vpsmon.jobs.status_text import format_screen
 
-        print_text(describe(host, config).text)
+        print_text(format_screen(look(host, config, state)))
 
 
 def _install(host: Host, places: Places, tools: Sequence[OwnFile], given: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""`vpsmon selftest`: tries every path that vpsmon uses and says what is missing and how to mend it."""
+"""`vpsmon selftest`: tests every connection and permission that vpsmon uses, and says how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import click
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import format_local
-from vpsmon.jobs.probes import ALL, run_probe
+from vpsmon.jobs.probes import ALL, run_probe, say_once
 from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
 from vpsmon.jobs.tables import format_results
 from vpsmon.system.host import Host
 from vpsmon.system.terminal import print_text, wants_colour
 
 
-@click.command(short_help="Try every path that vpsmon uses.")
+@click.command(short_help="Test every connection and permission.")
 @click.option("--send", is_flag=True, help="Also send a message to the Telegram chat.")
 @click.pass_obj
 def selftest(config_file: str | None, send: bool) -> None:
-    """Try every path that vpsmon uses: OK, SKIP (why not) or FAIL (how to mend it).
+    """Test every connection and permission that vpsmon uses: OK, SKIP (why not) or FAIL (how to fix it).
 
     Exit status: 0 nothing failed; 1 something did, or the configuration is invalid; 2 wrong usage.
     """
@@ -31,7 +31,7 @@ def selftest(config_file: str | None, send: bool) -> None:
     results = [run_probe(name, probe, host, config) for name, probe in ALL.items()]
     if send:
         results.append(run_probe("Telegram message", _send_message, host, config))
-    print_text(format_results(results, wants_colour()))
+    print_text(format_results(say_once(results), wants_colour()))
     sys.exit(EXIT_FAILED if any(result.verdict == "FAIL" for result in results) else 0)
 
 
@@ -43,4 +43,4 @@ def _send_message(host: Host, config: Config) -> str:
         send_message(host, make_destination(config.settings), text, as_html=False)
     except NotSent as error:
         raise ReadError(str(error)) from None
-    return "sent; look into the chat"
+    return "sent; see the chat"

@@ -11,6 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 Status = Literal["ok", "warning", "critical", "unknown", "skipped"]
 Severity = Literal["critical", "warning", "info"]
+# The subjects of checks, as people read them: what takes a machine down comes first.
+Group = Literal["memory", "disks", "containers", "services"]
+GROUPS: tuple[Group, ...] = ("memory", "disks", "containers", "services")
 # The gravest first.
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 
@@ -55,8 +58,9 @@ class Finding(NamedTuple):
     message: str
     object: str | None = None
     value: float | None = None
-    # Filled in from ROWS by passes/run_check.py.
+    # Filled in from ROWS and GROUP of the check by passes/run_check.py.
     unit: str = ""
+    group: Group = "services"
     # Why there is no judgement, and what to do about it; `remedy` is what would help this check alone.
     reason: str | None = None
     remedy: str = ""
@@ -92,11 +96,9 @@ def ok(
     return Finding(check, "ok", message, object=object, value=value, is_clear=is_clear)
 
 
-def skipped(
-    check: str, message: str, reason: str, *, object: str | None = None, value: float | None = None, unit: str = ""
-) -> Finding:
+def skipped(check: str, message: str, reason: str, *, object: str | None = None, value: float | None = None) -> Finding:
     """Return the row of something that is not judged here; `reason` says why and what would change that."""
-    return Finding(check, "skipped", message, object=object, value=value, unit=unit, reason=reason)
+    return Finding(check, "skipped", message, object=object, value=value, reason=reason)
 
 
 def unknown(check: str, message: str, reason: str, *, object: str | None = None) -> Finding:

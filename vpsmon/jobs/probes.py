@@ -1,14 +1,14 @@
-"""Every path that vpsmon uses, tried once: what is there and from where it is known, without a secret.
+"""Every connection and permission that vpsmon uses, tested once: what is there and from where it is known, no secret.
 
-`vpsmon selftest` walks all of them. A probe returns words for the owner, and raises NotApplicable or ReadError with
+`vpsmon selftest` tests all of them. A probe returns words for the owner, and raises NotApplicable or ReadError with
 the reason and the remedy.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
@@ -20,21 +20,38 @@ Probe = Callable[[Host, Config], str]
 
 
 class Result(NamedTuple):
-    """How a probe went: OK, SKIP or FAIL, and the words for it."""
+    """How a probe went: OK, SKIP or FAIL, and the words for it; why, and what helps this one, where it did not."""
 
     name: str
-    verdict: str
+    verdict: Literal["OK", "SKIP", "FAIL"]
     text: str
+    reason: str = ""
+    remedy: str = ""
 
 
 def run_probe(name: str, probe: Probe, host: Host, config: Config) -> Result:
-    """Try one path; whatever goes wrong is its result."""
+    """Test one connection; whatever goes wrong is its result."""
     try:
         return Result(name, "OK", probe(host, config))
     except NotApplicable as error:
-        return Result(name, "SKIP", str(error))
-    except (ReadError, StateError, OSError) as error:
-        return Result(name, "FAIL", str(error))
+        return Result(name, "SKIP", str(error), error.reason, error.remedy)
+    except ReadError as error:
+        return Result(name, "FAIL", str(error), error.reason, error.remedy)
+    except (StateError, OSError) as error:
+        return Result(name, "FAIL", str(error), str(error))
+
+
+def say_once(results: Sequence[Result]) -> list[Result]:
+    """Return the results; what has been said of one already, the others only refer to: it would hide what differs."""
+    said: set[str] = set()
+    shown = []
+    for each in results:
+        if each.reason in said and each.remedy:
+            found = "not found" if each.verdict == "SKIP" else "not known either"
+            each = each._replace(text=f"{found}; {each.remedy}")
+        said.add(each.reason)
+        shown.append(each)
+    return shown
 
 
 def probe_configuration(host: Host, config: Config) -> str:
@@ -43,9 +60,18 @@ def probe_configuration(host: Host, config: Config) -> str:
 
 
 def probe_state_directory(host: Host, config: Config) -> str:
-    """Return where state is kept, after taking its lock."""
+    """Return where state is kept, after taking its lock; one that is missing is not made by a test."""
+    if not os.path.lexists(config.state_directory):
+        return _check_parent(config.state_directory)
     with StateDirectory(config.state_directory).lock():
         return config.state_directory
+
+
+def _check_parent(path: str) -> str:
+    parent = os.path.dirname(os.path.abspath(path))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ReadError(f"{path} does not exist and cannot be made: {parent} is not writable for this user")
+    return f"{path}, made by the first pass"
 
 
 def probe_proc(host: Host, config: Config) -> str:
@@ -104,7 +130,7 @@ def probe_n8n(host: Host, config: Config) -> str:
 
     n8n = find_n8n(host, config.settings)
     if not is_ready(host, n8n):
-        raise ReadError(f"{describe_n8n(n8n)}: it says that its database does not answer")
+        raise ReadError(f"{describe_n8n(n8n)}: its database does not answer")
     return describe_n8n(n8n)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vpsmon.core.findings import Finding, worst_status
+from vpsmon.core.findings import GROUPS, Finding, join_remedy, worst_status
 from vpsmon.core.text import format_local, format_utc
 from vpsmon.system.terminal import break_lines, paint
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _LARGE_UNITS = {"bytes": (1024 * 1024, "MB")}
+_TITLES = ("CHECK", "OBJECT", "STATUS", "VALUE", "MESSAGE")
+# Of one check: a machine has hundreds of containers, and a screen 24 lines. What is not well is always shown.
+_MOST_ALIKE = 3
 
 
 def format_json(host_name: str, wall_seconds: float, duration_seconds: float, findings: Sequence[Finding]) -> str:
@@ -33,34 +36,58 @@ def format_json(host_name: str, wall_seconds: float, duration_seconds: float, fi
 def format_table(
     host_name: str, wall_seconds: float, duration_seconds: float, findings: Sequence[Finding], with_colour: bool
 ) -> str:
-    """Return the rows aligned, gravest first word in colour where that is wanted."""
+    """Return the rows aligned, memory first and a blank line between subjects; below them why some have no value."""
     status = worst_status(findings)
     painted = paint(status, status, with_colour)
     head = f"{host_name}  {format_local(wall_seconds)}  {painted}  ({duration_seconds:.2f} s)"
-    rows = [
-        (finding.check, finding.object or "", finding.status, _format_value(finding), finding.message)
-        for finding in findings
-    ]
-    titles = ("CHECK", "OBJECT", "STATUS", "VALUE", "MESSAGE")
-    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(4)]
-    lines = [head, "", _align(titles, widths)]
-    for row in rows:
-        aligned = _align(row, widths)
-        start = widths[0] + widths[1] + 4
-        end = start + widths[2]
-        lines.append(aligned[:start] + paint(aligned[start:end], row[2], with_colour) + aligned[end:])
+    groups = [_shorten([each for each in findings if each.group == group]) for group in GROUPS]
+    rows = [row for group in groups for row in group]
+    widths = [max(len(row[column]) for row in [_TITLES, *rows]) for column in range(4)]
+    lines = [head, "", _align(_TITLES, widths)]
+    for position, group in enumerate(filter(None, groups)):
+        lines += [""] if position else []
+        lines += [_paint_row(row, widths, with_colour) for row in group]
     return "\n".join([*lines, *_format_reasons(findings)])
 
 
-def _format_reasons(findings: Sequence[Finding]) -> list[str]:
-    """Return below the table why rows have no judgement, each reason once with the checks that share it."""
-    checks_by_reason: dict[str, list[str]] = {}
+def _shorten(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """Return the rows of a group, check by check; of many that are well, or all not judged, the first few."""
+    rows = []
+    for check in dict.fromkeys(each.check for each in findings):
+        several = [each for each in findings if each.check == check]
+        hidden = {id(each) for status in ("ok", "skipped") for each in _find_hidden(several, status)}
+        rows += [_make_row(each) for each in several if id(each) not in hidden]
+        rows += _summarize(check, [each for each in several if id(each) in hidden])
+    return rows
+
+
+def _find_hidden(findings: Sequence[Finding], status: str) -> Sequence[Finding]:
+    alike = [each for each in findings if each.status == status]
+    return alike[_MOST_ALIKE:] if len(alike) > _MOST_ALIKE + 1 else ()
+
+
+def _summarize(check: str, hidden: Sequence[Finding]) -> Iterator[tuple[str, ...]]:
+    for status in ("ok", "skipped"):
+        count = sum(each.status == status for each in hidden)
+        if count:
+            yield check, "", status, "", f"and {count} more, all {status}"
+
+
+def _make_row(finding: Finding) -> tuple[str, ...]:
+    return finding.check, finding.object or "", finding.status, _format_value(finding), finding.message
+
+
+def _format_reasons(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield below the table why rows have no judgement, each reason once with the checks that share it."""
+    by_reason: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.reason:
-            checks = checks_by_reason.setdefault(finding.reason, [])
-            checks += [finding.check] if finding.check not in checks else []
-    lines = [f"{', '.join(checks)}: {reason}" for reason, checks in checks_by_reason.items()]
-    return ["", *lines] if lines else []
+            by_reason.setdefault(finding.reason, []).append(finding)
+    for reason, several in by_reason.items():
+        checks = ", ".join(dict.fromkeys(each.check for each in several))
+        remedies = ", ".join(dict.fromkeys(each.remedy for each in several if each.remedy))
+        yield ""
+        yield break_lines(f"{checks}: {join_remedy(reason, remedies)}", 0)
 
 
 def format_results(results: Sequence[Result], with_colour: bool) -> str:
@@ -74,9 +101,17 @@ def format_results(results: Sequence[Result], with_colour: bool) -> str:
     )
 
 
+def _paint_row(row: Sequence[str], widths: Sequence[int], with_colour: bool) -> str:
+    aligned = _align(row, widths)
+    start = widths[0] + widths[1] + 4
+    end = start + widths[2]
+    return aligned[:start] + paint(aligned[start:end], row[2], with_colour) + aligned[end:]
+
+
 def _align(row: Sequence[str], widths: Sequence[int]) -> str:
     check, name, status, value, message = row
-    return f"{check:<{widths[0]}}  {name:<{widths[1]}}  {status:<{widths[2]}}  {value:>{widths[3]}}  {message}"
+    start = f"{check:<{widths[0]}}  {name:<{widths[1]}}  {status:<{widths[2]}}  {value:>{widths[3]}}  "
+    return start + break_lines(message, len(start))
 
 
 def _format_value(finding: Finding) -> str:

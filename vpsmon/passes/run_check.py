@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, Group, MetricSample, NotApplicable, Previous, ReadError, Status
 from vpsmon.system.host import Host
 
 
@@ -61,7 +61,7 @@ def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | Non
         if error is not None:
             raise error
         remember = getattr(check, "remember", None)
-        findings = [each._replace(unit=check.ROWS[each.check]) for each in check.judge(reading, settings, previous)]
+        findings = [_complete(each, check) for each in check.judge(reading, settings, previous)]
         return Outcome(findings, remember(reading, previous) if remember else None)
     except Exception as failure:
         if previous is not None and error is None:
@@ -84,7 +84,11 @@ def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] 
 
 
 def _rows_without_value(check: Check, status: Status, message: str, reason: str, remedy: str = "") -> list[Finding]:
-    return [
-        Finding(check=name, status=status, message=message, unit=unit, reason=reason, remedy=remedy)
-        for name, unit in check.ROWS.items()
-    ]
+    rows = (Finding(check=name, status=status, message=message, reason=reason, remedy=remedy) for name in check.ROWS)
+    return [_complete(row, check) for row in rows]
+
+
+def _complete(finding: Finding, check: Check) -> Finding:
+    """Return a row with what its check declares once for all of them."""
+    group: Group = getattr(check, "GROUP", "services")
+    return finding._replace(unit=check.ROWS[finding.check], group=group)

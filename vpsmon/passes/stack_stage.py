@@ -59,7 +59,7 @@ def find_absence(context: PassContext) -> StageResult | None:
     reason = explain_absence(context.host, context.config.settings) if units else None
     if reason is None:
         return None
-    rows = [skipped(name, "not applicable here", reason, unit=unit) for name, unit in units.items()]
+    rows = [skipped(name, "not applicable here", reason)._replace(unit=unit) for name, unit in units.items()]
     return StageResult(rows, [])
 
 

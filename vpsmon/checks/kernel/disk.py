@@ -17,6 +17,7 @@ from vpsmon.system.host import Host
 from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
 ROWS = {"disk_usage": "percent"}
+GROUP = "disks"
 METRICS = {"vpsmon_disk_used_percent": "How full the filesystem of each path of DISK_PATHS is, as df shows it."}
 HISTORY = MACHINE
 

@@ -17,6 +17,7 @@ from vpsmon.system.proc import pick, read_counters
 from vpsmon.trends.samples import MACHINE
 
 ROWS = {"memory_available": "bytes"}
+GROUP = "memory"
 METRICS = {
     "vpsmon_memory_available_bytes": "Memory that the kernel can hand out without swapping (MemAvailable).",
     "vpsmon_memory_total_bytes": "Memory of the machine (MemTotal).",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vpsmon.system.kernel_log import OomKill
 
 ROWS = {"oom_kills": "count"}
+GROUP = "memory"
 # A new boot starts a new log: all of its kills happened since the previous pass.
 KEEPS_ACROSS_BOOTS = True
 # What preload.py loads for it as soon as memory is short.

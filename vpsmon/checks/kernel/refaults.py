@@ -19,6 +19,7 @@ from vpsmon.system.host import Host
 from vpsmon.system.memory_shortage import Shortage, is_memory_short, is_swap_nearly_full, read_shortage
 
 ROWS = {"file_refaults": "kB/s"}
+GROUP = "memory"
 _COUNTERS = ("workingset_refault_file", "workingset_refault")
 
 

@@ -21,6 +21,7 @@ from vpsmon.system.proc import pick
 from vpsmon.trends.samples import MACHINE
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
+GROUP = "memory"
 METRICS = {
     "swap_total_bytes": "Swap of the machine; 0 where none is configured.",
     "swap_used_bytes": "Swap in use.",

@@ -22,6 +22,7 @@ from vpsmon.system.proc import read_counters
 from vpsmon.trends.samples import CONTAINERS, LIMIT_SUFFIX
 
 ROWS = {"container_memory": "bytes"}
+GROUP = "containers"
 METRICS = {
     "container_memory_bytes": "Memory of a container without file cache that can be dropped, as docker stats shows it.",
     "container_memory_percent": "The same in percent of its limit, or of the machine where it has none.",

@@ -19,6 +19,7 @@ from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, describe_exit, find_
 from vpsmon.system.host import Host
 
 ROWS = {"container_restarts": "count"}
+GROUP = "containers"
 METRICS = {"vpsmon_container_recent_restarts": "Restarts of a container in the last RESTART_LOOP_WINDOW_SEC."}
 _SHORT_RUN_SECONDS = 10
 _STRIKES_OF_A_LOOP = 3

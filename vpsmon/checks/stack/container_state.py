@@ -18,6 +18,7 @@ from vpsmon.stack.identity.essential import Essentials
 from vpsmon.system.host import Host
 
 ROWS = {"container_state": ""}
+GROUP = "containers"
 # What is gone is missed over a reboot as well: `--rm` containers go with the machine.
 KEEPS_ACROSS_BOOTS = True
 # Recovery starts it again, or has told why it does not.
