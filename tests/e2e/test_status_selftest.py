@@ -53,7 +53,7 @@ def test_selftest_calls_the_bot_and_sends_only_when_asked(workdir: Workdir, tele
     assert verdicts(done.stdout)["Telegram"] == "OK"
     assert verdicts(done.stdout)["Docker"] == "SKIP"
     assert telegram.messages == []
-    assert "sent; look into the chat" in workdir.run("selftest", "--send", env=NO_DOCKER).stdout
+    assert "sent; see the chat" in workdir.run("selftest", "--send", env=NO_DOCKER).stdout
     assert "self-test: messages arrive" in telegram.messages[0].text
 
 
