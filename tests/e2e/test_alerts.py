@@ -74,7 +74,7 @@ def test_three_findings_are_one_message_then_silence_then_a_count(workdir: Workd
     configure(workdir, telegram, **limits, ALERT_RATE_LIMIT_SEC=1)
     time.sleep(1.1)
     run_pass(workdir)
-    assert "3 more of these were held back" in telegram.messages[1].text
+    assert "3 more of these were suppressed" in telegram.messages[1].text
     assert len(telegram.messages) == 2
 
 
@@ -92,7 +92,7 @@ def test_a_rise_to_critical_goes_out_at_once_and_the_end_once_with_its_duration(
     warning, critical, end = (message.text for message in telegram.messages)
     assert "WARNING memory_available" in warning
     assert "CRITICAL memory_available" in critical
-    assert re.search(r"OVER memory_available\nover after \d+ s: ", end)
+    assert re.search(r"RESOLVED memory_available\nresolved after \d+ s: ", end)
 
 
 def test_an_hour_without_network_loses_nothing_and_keeps_order_and_time(

@@ -68,7 +68,7 @@ def test_every_number_is_the_true_one(workdir: Workdir, stack: ComposeStack) -> 
         rf"cache \d+\.\d %, \d+ of 100 connections · \d+ MB in {databases} databases", find_row(text, "PostgreSQL")
     )
     assert find_row(text, "WhatsApp") == "default: connected"
-    assert re.search(r"▲ WhatsApp +sales: waits for a person", text)
+    assert re.search(r"▲ WhatsApp +sales: manual action needed", text)
     assert re.search(r"▲ waha_session sales", text)
 
 

@@ -134,7 +134,7 @@ def test_a_dead_essential_container_is_told_by_name(
     finally:
         traefik.start()
     look(workdir, stack)
-    assert "OVER container_state" in "\n".join(message.text for message in telegram.messages)
+    assert "RESOLVED container_state" in "\n".join(message.text for message in telegram.messages)
 
 
 @pytest.mark.alone

@@ -147,7 +147,7 @@ def test_alerts_come_once_and_the_state_goes_back_when_there_is_room(
     for _ in range(2):
         assert bench.run().returncode == 0
     assert [bench.count_messages(f"disk_usage .*{name}") for name in ("before", "meanwhile", "after")] == [1, 1, 1]
-    assert bench.count_messages("OVER state_directory\nover after .*it works again") == 1
+    assert bench.count_messages("RESOLVED state_directory\nresolved after .*it works again") == 1
     history = bench.read_history()
     for name in ("before", "meanwhile", "after"):
         assert len(re.findall(f"CRITICAL disk_usage.*{name}", history)) == 1, history
@@ -183,7 +183,7 @@ def test_the_resident_monitor_goes_on_and_recovers_by_itself(
         wait_until(lambda: bench.count_messages(words) == 1, PATIENCE_SECONDS, "the disk was told")
         time.sleep(1)
         relieve(bench.disk)
-        wait_until(lambda: bench.count_messages("OVER state_directory") == 1, PATIENCE_SECONDS, "the end was told")
+        wait_until(lambda: bench.count_messages("RESOLVED state_directory") == 1, PATIENCE_SECONDS, "the end was told")
         assert process.poll() is None
         process.terminate()
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)

@@ -198,7 +198,7 @@ def test_a_day_offline_with_ten_thousand_findings_loses_nothing_critical(
     lost = [name for name in critical if not re.search(f"CRITICAL disk_usage .*{name}", texts)]
     figures["critical alerts of a day offline that were lost"] += len(lost)
     assert lost == []
-    assert re.search(r"\d+ older alerts gave way to newer ones \(\d+ warning, \d+ info\)", texts)
+    assert re.search(r"\d+ older alerts were dropped for newer ones \(\d+ warning, \d+ info\)", texts)
     assert len(telegram.messages) < 450
     assert json.loads((state / "outbox.json").read_text())["entries"] == []
     figures["findings of a day offline"] += 72 * 138 + len(critical)

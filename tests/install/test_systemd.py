@@ -218,7 +218,7 @@ def test_the_timers_have_soon_done_their_first_work(machine: Machine) -> None:
 def test_status_says_that_everything_runs(machine: Machine) -> None:
     done = machine.shell("cd / && vpsmon status")
     assert done.status == 0, done.output
-    assert re.search(r"vps-auto-recovery +path waiting, service at rest, timer next in \d+ ", done.output)
+    assert re.search(r"vps-auto-recovery +path waiting, service idle, timer next in \d+ ", done.output)
 
 
 def test_metrics_can_be_fetched_and_read_by_others(machine: Machine) -> None:

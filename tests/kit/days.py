@@ -66,7 +66,7 @@ def _format(wall_seconds: float) -> str:
 
 _ALERTS = [
     (30.0, "WARNING swap_usage 931 MB of 1024 MB swap used, warning above 922 MB"),
-    (29.0, "INFO swap_usage over after 1 h: 700 MB of 1024 MB swap used"),
+    (29.0, "INFO swap_usage resolved after 1 h: 700 MB of 1024 MB swap used"),
     (9.2, "WARNING memory_forecast at this rate memory and swap run out in 12 h (about 10:10); growing: n8n +14 MB/h"),
     (
         4.3,
@@ -75,7 +75,7 @@ _ALERTS = [
     ),
     (4.1, "CRITICAL memory_available 41 MB of 973 MB memory available, critical below 50 MB"),
     (4.0, "INFO recovery swap_thrashing[crm-blog-1] memory is short: stop the container crm-blog-1: it helped"),
-    (3.9, "INFO memory_available over after 6 min: 402 MB of 973 MB memory available"),
+    (3.9, "INFO memory_available resolved after 6 min: 402 MB of 973 MB memory available"),
 ]
 _REPAIRS = [
     (4.02, "INFO swap_thrashing[crm-blog-1] swap-in 8120 kB/s, 41 MB available: stop the container crm-blog-1: begun"),

@@ -152,7 +152,7 @@ def test_an_engine_that_stays_away_is_critical_after_a_minute_and_keeps_the_name
         statuses.append(finding.status)
         memory = container_state.remember(reading, previous)
     assert statuses == ["unknown", "unknown", "unknown", "critical"]
-    assert finding.message == "no word of Docker for 1 min 1 s; containers that ran under it: 1"
+    assert finding.message == "Docker has not been responding for 1 min 1 s; it had 1 container"
     back = container_state.Reading([state_of()], NOW + 120)
     assert "trouble_since" not in container_state.remember(back, Previous(memory, 30.0))
 

@@ -79,7 +79,7 @@ def test_the_end_is_told_once_with_its_duration() -> None:
     story.tell(memory("critical"), after=3600)
     (notice,) = story.tell(memory("ok"))
     assert (notice.severity, notice.is_end) == ("info", True)
-    assert notice.message == "over after 1 h: memory is ok"
+    assert notice.message == "resolved after 1 h: memory is ok"
     assert story.tell(memory("ok")) == []
 
 
@@ -109,7 +109,7 @@ def test_an_object_that_vanishes_ends_its_incident_and_no_other() -> None:
     story = Story()
     story.tell(memory("critical", name="a"), memory("critical", name="b"))
     (notice,) = story.tell(memory("critical", name="b"))
-    assert (notice.object, notice.message) == ("a", "over after 30 s: it is no longer there")
+    assert (notice.object, notice.message) == ("a", "resolved after 30 s: it is no longer there")
     assert story.tell(checks=("disk_usage",)) == []
 
 
@@ -186,4 +186,6 @@ def test_the_state_does_not_grow_with_objects_that_come_and_go() -> None:
 
 def test_a_line_of_the_history_holds_time_severity_check_and_message() -> None:
     notice = Notice("critical", "disk_usage", "/", "disk / 95 % full", None, 0.0, 3)
-    assert format_history(notice) == "1970-01-01T00:00:00Z CRITICAL disk_usage[/] disk / 95 % full (3 held back before)"
+    assert format_history(notice) == (
+        "1970-01-01T00:00:00Z CRITICAL disk_usage[/] disk / 95 % full (3 suppressed before)"
+    )

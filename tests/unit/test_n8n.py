@@ -87,7 +87,7 @@ def test_all_slots_taken_by_long_executions_is_a_warning_after_ten_minutes() -> 
     assert story.pass_with(599, 3, 10).status == "ok"
     finding = story.pass_with(1, 3, 10)
     assert finding.status == "warning"
-    assert "all that run take long" in finding.message
+    assert "the running jobs take long" in finding.message
 
 
 def test_a_long_queue_that_does_not_move_stays_critical() -> None:

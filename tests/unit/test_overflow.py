@@ -38,7 +38,7 @@ def test_of_too_many_mild_ones_the_newest_stay_and_the_rest_is_counted() -> None
     assert [notice[3] for entry in rest for notice in entry["notices"]] == [
         f"number {n}" for n in range(10_000 - MOST_NOTICES, 10_000)
     ]
-    assert summary["notices"][0][3] == f"{9_995 - MOST_NOTICES} older alerts gave way to newer ones (9795 warning)"
+    assert summary["notices"][0][3] == f"{9_995 - MOST_NOTICES} older alerts were dropped for newer ones (9795 warning)"
 
 
 def test_no_critical_one_goes_for_a_mild_one() -> None:
@@ -61,7 +61,7 @@ def test_there_is_an_end_to_different_critical_ones_too() -> None:
     notices = list_notices(outbox)
     assert len(notices) <= MOST_CRITICAL + 101
     assert notices[-1].message == "number 9999"
-    assert any("older alerts gave way to newer ones (7900 critical)" in each.message for each in notices)
+    assert any("older alerts were dropped for newer ones (7900 critical)" in each.message for each in notices)
     assert len(json.dumps(outbox)) < 1_000_000
 
 

@@ -38,7 +38,7 @@ class Notice(NamedTuple):
 def format_history(notice: Notice) -> str:
     """Return the notice as a line of alert_history.log: ISO time, severity, check, object, message."""
     name = f"{notice.check}[{notice.object}]" if notice.object else notice.check
-    held = f" ({notice.suppressed_count} held back before)" if notice.suppressed_count else ""
+    held = f" ({notice.suppressed_count} suppressed before)" if notice.suppressed_count else ""
     return f"{format_utc(notice.wall_seconds)} {notice.severity.upper()} {name} {notice.message}{held}"
 
 
@@ -166,7 +166,7 @@ class Ledger:
         if not incident["is_told"]:
             return []
         lasted = self._now - min(incident["since"], self._now)
-        text = f"over after {format_duration(lasted)}: {message}"
+        text = f"resolved after {format_duration(lasted)}: {message}"
         return [Notice("info", incident["check"], incident["object"], text, None, self._now, 0, is_end=True)]
 
     def _end_vanished(self, checks: set[str], seen: set[str]) -> list[Notice]:

@@ -11,7 +11,7 @@ from vpsmon.core.text import clean, format_local
 # A single notice longer than this is cut: no reader needs more, and a part must hold at least one line.
 _LONGEST_NOTICE = 1500
 _MARKS = {"critical": "🔴 CRITICAL", "warning": "🟠 WARNING", "info": "🔵 INFO"}
-_END_MARK = "✅ OVER"
+_END_MARK = "✅ RESOLVED"
 
 
 def render_alert(host_name: str, wall_seconds: float, identity: str, notices: Sequence[Notice]) -> list[list[Line]]:
@@ -31,7 +31,7 @@ def _render_notice(notice: Notice) -> list[Line]:
     head = Line(f"{mark} <b>{_escape(notice.check)}</b>{_escape(name)}", f"{mark} {notice.check}{name}")
     lines = [Line(f"{head.html}\n{_escape(message)}", f"{head.plain}\n{message}")]
     if notice.suppressed_count:
-        held = f"{notice.suppressed_count} more of these were held back since the last message"
+        held = f"{notice.suppressed_count} more of these were suppressed since the last message"
         lines.append(Line(f"<i>{held}</i>", held))
     if notice.advice:
         # It may quote what a container has logged.

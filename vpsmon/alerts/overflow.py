@@ -77,9 +77,9 @@ def _key(notice: Notice) -> tuple[str, str, str | None]:
 def _summarize(oldest: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
     """Return the message, with the id and the time of the one before it, or of the oldest one that waits."""
     parts = [f"{counts[severity]} {severity}" for severity in SEVERITIES if severity in counts]
-    text = f"{sum(counts.values())} older alerts gave way to newer ones ({', '.join(parts)})"
+    text = f"{sum(counts.values())} older alerts were dropped for newer ones ({', '.join(parts)})"
     wall_seconds = oldest["wall_seconds"]
-    notice = Notice("warning", "outbox", None, text, "alert_history.log has them all", wall_seconds)
+    notice = Notice("warning", "outbox", None, text, "alert_history.log has all of them", wall_seconds)
     return {
         "id": oldest["id"],
         "wall_seconds": wall_seconds,

@@ -22,7 +22,7 @@ FILE = "totals.json"
 # What a repair, or undoing one, comes to; recovery/engine/ decides.
 OUTCOMES = ("repaired", "failing", "undone")
 HELPS = {
-    "alerts_total": "Alerts that were told.",
+    "alerts_total": "Alerts that were reported.",
     "vpsmon_oom_kills_total": "Processes that the kernel killed because memory ran out, as the monitor has seen them.",
     "vpsmon_recovery_actions_total": "What recovery has done, by rule and by how it turned out.",
 }

@@ -66,6 +66,6 @@ def _judge(name: str, container_name: str, gone_seconds: float) -> Finding:
         status="ok" if is_deployment else "critical",
         message=message,
         object=container_name,
-        advice=f"docker compose up -d makes it again; if that is not wanted, take {name} out of ESSENTIAL_CONTAINERS",
+        advice=f"docker compose up -d creates it again; if it was meant to go, take {name} out of ESSENTIAL_CONTAINERS",
         is_clear=False,
     )

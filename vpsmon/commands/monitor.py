@@ -23,10 +23,10 @@ class _Seconds(click.FloatRange):
         return number
 
 
-@click.command(short_help="Check the machine and alert, for ever or once.")
+@click.command(short_help="Check the machine and send alerts, continuously or once.")
 @click.option("--once", is_flag=True, help="Run one pass, print it and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON.")
-@click.option("--no-alerts", is_flag=True, help="With --once: tell nobody and leave the alerts to the next pass.")
+@click.option("--no-alerts", is_flag=True, help="With --once: send no alert; the next pass does.")
 @click.option("--fail-on", type=click.Choice(["warning", "critical"]), help="With --once: exit 3 when this is reached.")
 @click.option(
     "--interval",
@@ -43,7 +43,7 @@ def monitor(
     fail_on: Severity | None,
     interval: float | None,
 ) -> None:
-    """Check the machine and alert: again and again, or once with --once.
+    """Check the machine and send alerts: again and again, or once with --once.
 
     Exit status: 0 done, whatever was found; 1 nothing could be read or remembered, or the configuration is invalid;
     2 wrong usage; 3 the severity of --fail-on was reached.

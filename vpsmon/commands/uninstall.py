@@ -1,4 +1,4 @@
-"""`vpsmon uninstall`: takes away what `vpsmon install` has put on the machine."""
+"""`vpsmon uninstall`: removes everything `vpsmon install` created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vpsmon.installation.layout import InstallError, Places, find_places, follow
 from vpsmon.system.host import Host
 
 
-@click.command(short_help="Take away what install has put on the machine.")
+@click.command(short_help="Remove everything install created.")
 @click.option("--purge", is_flag=True, help="Also remove the program, its configuration and its state.")
 @click.option("--yes", is_flag=True, help="With --purge: do not ask.")
 @click.pass_obj

@@ -10,7 +10,7 @@ from vpsmon import __version__
 from vpsmon.installation.files import MARK, OwnFile
 from vpsmon.installation.layout import MANUAL, Places
 
-_SUMMARY = "watch a small Docker server, tell what is wrong, repair what can be repaired"
+_SUMMARY = "watch a small Docker server, report what is wrong, repair what can be repaired"
 
 
 def make_manual(main: click.Group, places: Places) -> OwnFile:

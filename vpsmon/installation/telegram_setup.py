@@ -106,7 +106,7 @@ def _wait_for_chat(host: Host, settings: Settings, bot_name: str) -> Chat | None
 
 
 def _send_first_message(host: Host, settings: Settings) -> None:
-    text = f"{host.name} · vpsmon is here. It tells you when something is wrong, and only then."
+    text = f"{host.name} · vpsmon is installed. It writes when something is wrong, and only then."
     try:
         send_message(host, make_destination(settings), text, as_html=False)
         click.echo("A first message is in the chat.")

@@ -50,7 +50,7 @@ def _describe(unit: UnitState, now_seconds: float) -> str:
     if unit.enabled == "disabled":
         return "off"
     # A oneshot service that has done its work is inactive, and well.
-    return "at rest" if unit.active == "inactive" else unit.sub
+    return "idle" if unit.active == "inactive" else unit.sub
 
 
 def probe_units(host: Host) -> str:

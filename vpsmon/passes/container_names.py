@@ -19,7 +19,7 @@ def name_containers(findings: Sequence[Finding], names: Mapping[str, str]) -> li
 def excuse_stopped(findings: Sequence[Finding], stopped_names: Collection[str]) -> list[Finding]:
     """Return the findings of a check; a container that recovery has stopped is no fault of the stack."""
     return [
-        finding._replace(status="ok", message="stopped by recovery: vpsmon status says until when")
+        finding._replace(status="ok", message="stopped by recovery; vpsmon status shows until when")
         if finding.object in stopped_names and finding.status != "ok"
         else finding
         for finding in findings

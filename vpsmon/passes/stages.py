@@ -125,7 +125,7 @@ def _worry_about_state(state: StateDirectory) -> list[Finding]:
     """Return what has to be told of the state itself: it is no check, so it has no row."""
     if not state.trouble:
         return []
-    advice = "meanwhile alerts are remembered in memory, and recovery leaves everything as it is"
+    advice = "until it is fixed, alerts are kept in memory and recovery changes nothing"
     return [Finding(check=_STATE_CHECK, status="critical", message=state.trouble, unit="-", advice=advice)]
 
 

@@ -26,7 +26,7 @@ HELPS = {
     "vpsmon_check_duration_seconds": "How long it took to read what a check needs; checks that read together share it.",
     "vpsmon_last_pass_timestamp_seconds": "When the numbers of this file were read.",
     "vpsmon_monitor_last_pass_timestamp_seconds": "When vpsmon monitor last looked.",
-    "vpsmon_telegram_enabled": "1 where vpsmon itself tells alerts on Telegram.",
+    "vpsmon_telegram_enabled": "1 where vpsmon itself sends its alerts to Telegram.",
     "vpsmon_outbox_messages": "Messages that wait to be sent to Telegram.",
     "vpsmon_build_info": "Always 1; the label is the version of vpsmon.",
 }

@@ -52,7 +52,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
 
 
 def _explain_error(path: str, error: str) -> Finding:
-    remedy = "mend DISK_PATHS in monitor.conf, mount it, or have the services see it with `sudo vpsmon install`"
+    remedy = "correct DISK_PATHS in monitor.conf, mount it, or have the services see it with `sudo vpsmon install`"
     reason = f"{clean(path)}: {clean(error)}; {remedy}"
     return unknown("disk_usage", "cannot be read", reason, object=clean(path))
 

@@ -124,7 +124,7 @@ def judge_machine(reading: Reading, settings: Settings, memory: Mapping[str, Any
         status=judgement.status,
         message=message,
         value=round(trend.hours_left, 2),
-        advice="restart what grows at a time that suits you, before it runs out; docker stats shows it",
+        advice="restart what grows before memory runs out, at a time that suits you; docker stats shows it",
         is_clear=judgement.is_clear,
         names_consumers=not growing,
     )
@@ -178,7 +178,7 @@ def _judge_container(
         message=message,
         object=clean(name),
         value=round(growth.hours_left, 2),
-        advice="at its limit the kernel ends its processes: restart it before, or give it a higher limit (mem_limit)",
+        advice="at its limit the kernel kills its processes: restart it before, or give it a higher limit (mem_limit)",
         is_clear=judgement.is_clear,
     )
 

@@ -63,7 +63,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
             status=status,
             message=message,
             value=round(rate, 1),
-            advice="stop what can be spared now; the largest processes come first",
+            advice="stop what can be spared now, the largest processes first",
             is_clear=judgement.is_clear or not is_swap_nearly_full(reading.shortage),
             names_consumers=True,
         )

@@ -106,7 +106,7 @@ def _judge_swap_in(reading: Reading, settings: Settings, previous: Previous | No
         status=status,
         message=message,
         value=round(rate, 1),
-        advice="stop what can be spared now; the largest processes come first",
+        advice="stop what can be spared now, the largest processes first",
         is_clear=judgement.is_clear,
         names_consumers=True,
     )

@@ -108,7 +108,7 @@ def _judge_container(container: Measured) -> Finding:
         message=message + _describe_kills(usage),
         object=container.name,
         value=usage.memory_bytes,
-        advice="at its limit the kernel ends its processes: restart what leaks, or give it a higher limit "
+        advice="at its limit the kernel kills its processes: restart what leaks, or give it a higher limit "
         "(mem_limit in the compose file)",
         is_clear=judgement.is_clear,
     )

@@ -147,10 +147,10 @@ def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
     """An engine may be slow for a moment; one that stays away leaves the whole stack without anybody to restart it."""
     lasted_seconds = reading.wall_seconds - _trouble_since(reading, previous)
     names = previous.memory["names"].values() if previous else ()
-    known = f"containers that ran under it: {len(names)}"
+    known = f"it had {len(names)} container{'' if len(names) == 1 else 's'}"
     if lasted_seconds < _PATIENCE_SECONDS:
-        return unknown("container_state", f"no word of Docker; {known}", reading.trouble)
-    message = f"no word of Docker for {format_duration(lasted_seconds)}; {known}"
+        return unknown("container_state", f"Docker is not responding; {known}", reading.trouble)
+    message = f"Docker has not been responding for {format_duration(lasted_seconds)}; {known}"
     advice = "systemctl status docker says whether it runs; restarting it restarts the containers too"
     return Finding(check="container_state", status="critical", message=message, reason=reading.trouble, advice=advice)
 
@@ -194,7 +194,7 @@ def _assess(container: Observed, now_seconds: float) -> _Verdict:
     if container.status == "created":
         return _assess_created(container, now_seconds)
     if container.status == "paused":
-        return _Verdict("paused", False, True, f"docker unpause {name} lets it go on")
+        return _Verdict("paused", False, True, f"docker unpause {name} resumes it")
     if container.status == "removing":
         return _Verdict("being removed")
     return _Verdict(f"{container.status}: it could not be removed", True, True, f"docker rm --force {name}")
@@ -206,7 +206,7 @@ def _assess_health(container: Observed, look: str) -> _Verdict:
         return _Verdict("running, but its health check fails", True, True, advice)
     if container.health == "starting":
         # No verdict yet: this ends no incident, and starts none.
-        return _Verdict("running, first health check not done yet", is_clear=False)
+        return _Verdict("running, waiting for its first health check", is_clear=False)
     return _Verdict("running and healthy" if container.health else "running")
 
 

@@ -28,7 +28,7 @@ METRICS = {
 _TOTAL_SECONDS = 4.5
 # All slots taken by long executions is normal for a while.
 _BUSY_AFTER_SECONDS = 600.0
-_DEAD_ADVICE = "restart n8n's worker, not n8n itself; a worker that runs and takes no job needs it as well"
+_DEAD_ADVICE = "restart n8n's worker, not n8n itself; also a worker that runs but takes no jobs"
 _BUSY_ADVICE = "see in n8n under Executions what runs so long; stop it, or give the worker more concurrency"
 _LONG_ADVICE = "let it drain; if it grows, pause workflows that can wait, or run another worker"
 
@@ -150,7 +150,7 @@ def _judge_progress(queue: Queue, previous: Previous | None) -> _Stuck | None:
     if is_worker_dead(queue, seconds):
         return _Stuck("critical", f"{lasting} and nothing running: the worker is dead", _DEAD_ADVICE)
     if seconds >= _BUSY_AFTER_SECONDS:
-        why = "all that run take long" if queue.running else "nothing is running"
+        why = "the running jobs take long" if queue.running else "nothing is running"
         return _Stuck("warning", f"{lasting}: {why}", _BUSY_ADVICE)
     return None
 

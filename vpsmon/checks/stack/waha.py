@@ -91,7 +91,7 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     if reading.trouble is not None:
         names = sorted(clean(name) for name in memory.get("sessions", {}))
         # They keep their rows: a row that vanishes would end its incident.
-        rows = [_unknown(name, "its state is not known", "WAHA's API does not tell it") for name in names]
+        rows = [_unknown(name, "its state is not known", "WAHA's API cannot be read") for name in names]
         return [_judge_trouble(reading, reading.trouble, settings, memory), *rows]
     states = _follow(reading, memory)
     used = {session.name: session.activity_wall_seconds for session in reading.sessions or []}
@@ -158,7 +158,7 @@ def _judge_session(
         return _row(name, "ok", f"stopped {lasting}; if it should run, start it in WAHA's dashboard")
     if state.kind == "person":
         advice = "open WAHA's dashboard and link the phone again: WhatsApp > Linked devices"
-        return _row(name, "warning", f"waits for a person ({clean(state.status, 40)}) {lasting}", advice)
+        return _row(name, "warning", f"manual action needed ({clean(state.status, 40)}) {lasting}", advice)
     if _is_over(lasting_seconds, reading, settings):
         status, lasting = "critical", f"{lasting}, critical after {format_duration(settings.WAHA_STUCK_AFTER_SEC)}"
     what = f"not connected ({clean(state.status, 40)})"
