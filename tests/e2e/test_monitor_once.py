@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.command import Workdir, vpsmon_path
+from tests.kit.command import Workdir, run_command, vpsmon_path
 from tests.kit.kernel import memory_pressure, swap_file, swap_traffic
 
 KERNEL_ROWS = {
@@ -206,3 +207,11 @@ def test_a_reader_that_stops_early_causes_no_complaint(workdir: Workdir) -> None
 def test_under_systemd_log_lines_carry_a_priority(workdir: Workdir) -> None:
     done = workdir.run("monitor", "--once", env={"JOURNAL_STREAM": "8:1"})
     assert done.stderr.startswith("<6>Telegram is not set up")
+
+
+def test_on_a_narrow_terminal_the_table_stays_within_its_edge(workdir: Workdir) -> None:
+    shown = f"unset COLUMNS LINES; stty cols 80; {shlex.quote(str(vpsmon_path()))} monitor --once 2>/dev/null"
+    done = run_command(["script", "-qec", shown, "/dev/null"], env={"NO_COLOR": "1"}, cwd=workdir.path)
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("memory_available") for line in lines)
+    assert max(map(len, lines)) <= 80, lines

@@ -294,7 +294,7 @@ def test_an_n8n_whose_database_is_down_is_a_warning(n8n: FakeN8n, settings: Sett
     finding = Watch(settings).executions()
     assert (finding.status, finding.message.split(";")[0]) == (
         "warning",
-        "n8n runs but is not ready: its database does not answer it",
+        "n8n runs but is not ready: its database does not answer",
     )
 
 

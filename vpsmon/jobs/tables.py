@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vpsmon.core.findings import GROUPS, Finding, join_remedy, worst_status
 from vpsmon.core.text import format_local, format_utc
-from vpsmon.system.terminal import break_lines, paint
+from vpsmon.system.terminal import break_lines, paint, read_columns
 
 if TYPE_CHECKING:
     from vpsmon.jobs.probes import Result
@@ -18,6 +18,8 @@ _LARGE_UNITS = {"bytes": (1024 * 1024, "MB")}
 _TITLES = ("CHECK", "OBJECT", "STATUS", "VALUE", "MESSAGE")
 # Of one check: a machine has hundreds of containers, and a screen 24 lines. What is not well is always shown.
 _MOST_ALIKE = 3
+# On a terminal that leaves fewer characters than this, the value, which most messages repeat, makes room for them.
+_LEAST_MESSAGE = 40
 
 
 def format_json(host_name: str, wall_seconds: float, duration_seconds: float, findings: Sequence[Finding]) -> str:
@@ -43,6 +45,9 @@ def format_table(
     groups = [_shorten([each for each in findings if each.group == group]) for group in GROUPS]
     rows = [row for group in groups for row in group]
     widths = [max(len(row[column]) for row in [_TITLES, *rows]) for column in range(4)]
+    columns = read_columns()
+    if columns is not None and sum(widths) + 8 + _LEAST_MESSAGE > columns:
+        widths[3] = 0
     lines = [head, "", _align(_TITLES, widths)]
     for position, group in enumerate(filter(None, groups)):
         lines += [""] if position else []
@@ -110,7 +115,8 @@ def _paint_row(row: Sequence[str], widths: Sequence[int], with_colour: bool) -> 
 
 def _align(row: Sequence[str], widths: Sequence[int]) -> str:
     check, name, status, value, message = row
-    start = f"{check:<{widths[0]}}  {name:<{widths[1]}}  {status:<{widths[2]}}  {value:>{widths[3]}}  "
+    start = f"{check:<{widths[0]}}  {name:<{widths[1]}}  {status:<{widths[2]}}  "
+    start += f"{value:>{widths[3]}}  " if widths[3] else ""
     return start + break_lines(message, len(start))
 
 

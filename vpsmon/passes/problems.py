@@ -23,4 +23,5 @@ def report_problems(settings: Settings, state: StateDirectory, result: StageResu
         return
     for notice in result.notices:
         advice = f" ({notice.advice})" if notice.advice else ""
-        say(notice.severity, f"{notice.check}: {notice.message}{advice}")
+        name = f"{notice.check} {notice.object}" if notice.object else notice.check
+        say(notice.severity, f"{name}: {notice.message}{advice}")

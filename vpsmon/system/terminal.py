@@ -13,15 +13,24 @@ _NARROWEST = 30
 
 def break_lines(text: str, indent: int) -> str:
     """Return a text that stands this far to the right; on a terminal its lines end before the edge, between words."""
-    if not sys.stdout.isatty():
+    columns = read_columns()
+    if columns is None:
         return text.replace("\n", "\n" + " " * indent)
-    import shutil
     import textwrap
 
-    width = max(_NARROWEST, shutil.get_terminal_size().columns - indent)
+    width = max(_NARROWEST, columns - indent)
     wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
     lines = [part for line in text.split("\n") for part in wrapper.wrap(line) or [""]]
     return ("\n" + " " * indent).join(lines)
+
+
+def read_columns() -> int | None:
+    """Return how wide the terminal is; None where standard output is none."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def wants_colour() -> bool:
