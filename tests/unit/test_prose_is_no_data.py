@@ -20,9 +20,9 @@ from vpsmon.jobs.tables import format_json, format_table
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.container_names import excuse_stopped, name_containers
 from vpsmon.passes.context import PassContext
-from vpsmon.passes.record_history import measure_machine
-from vpsmon.passes.run_check import Attempt, judge_attempt
-from vpsmon.prometheus.exposition import Look
+from vpsmon.passes.look import Look
+from vpsmon.passes.record_history import take_samples
+from vpsmon.passes.run_check import Attempt, attempt, judge_attempt
 from vpsmon.prometheus.exposition import compose as expose
 from vpsmon.report.compose import compose
 from vpsmon.report.facts import Facts
@@ -121,6 +121,8 @@ def test_the_screen_and_the_object_for_programs(facts: Facts) -> None:
 
 
 def test_what_is_remembered_and_measured(facts: Facts, machine: FakeMachine, state: StateDirectory) -> None:
+    attempts = [attempt(check, machine.host(), DEFAULTS, None) for check in load_checks("kernel")]
+
     def decide(findings: list[Finding]) -> list[Any]:
         memories = Memories(machine.host(), {}, with_alerts=True)
         memories.note_stage("kernel", NOW, worst_status(findings), findings)
@@ -128,7 +130,7 @@ def test_what_is_remembered_and_measured(facts: Facts, machine: FakeMachine, sta
         context = PassContext(machine.host(), Config(DEFAULTS, None, state.path), state)
         return [
             [(each["check"], each["object"], each["status"]) for each in worst],
-            measure_machine(machine.host(), DEFAULTS, findings),
+            take_samples(Look(NOW, attempts, findings)),
             expose(context, Look(NOW, [], findings), with_own=False),
             [(each.check, each.status) for each in name_containers(findings, {"0123456789ab": "n8n"})],
             [(each.check, each.status) for each in excuse_stopped(findings, {"n8n"})],
