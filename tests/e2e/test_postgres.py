@@ -29,9 +29,9 @@ from tests.kit.stack import (
 )
 from vpsmon.checks.stack import postgres
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.core.findings import Finding, Previous, ReadError, Starting
 from vpsmon.stack.postgres.leads import LeadCount, read_lead_count
-from vpsmon.stack.postgres.server import find_server, read_rows
+from vpsmon.stack.postgres.server import describe_dsn, find_server, read_rows, read_tables
 from vpsmon.stack.postgres.session import QueryError
 from vpsmon.system.host import Host
 
@@ -144,7 +144,6 @@ def test_every_reader_shares_one_read_only_connection_which_ends_with_the_pass(s
     with pytest.raises(QueryError) as refusal:
         read_rows(host, settings, "create table oops ()")
     assert refusal.value.code == "25006"
-    assert read_rows(host, settings, "select %s::text", ["it's"]) == [("it's",)]
     assert read_rows(host, settings, "select current_database()", database="closed") == [("closed",)]
     del host, refusal
     wait_until(lambda: server.psql(mine) == "0", 5, "the connection is closed")
@@ -172,7 +171,29 @@ def test_no_password_says_so(server: PostgresServer) -> None:
 
 
 def test_a_database_that_does_not_exist_is_named(server: PostgresServer) -> None:
-    assert 'database "nope" does not exist' in reason_of(server.dsn(database="nope"))
+    assert reason_of(server.dsn(database="nope")) == (
+        'PostgreSQL (POSTGRES_DSN): database "nope" does not exist; check the name of the database in POSTGRES_DSN'
+    )
+
+
+def test_a_database_of_n8n_that_does_not_exist_is_not_a_matter_of_passwords(server: PostgresServer) -> None:
+    with pytest.raises(ReadError, match=r'database "nope" does not exist; what uses nope .* has not made it') as caught:
+        read_tables(Host(), Settings(POSTGRES_DSN=server.dsn()), "select 1", database="nope")
+    assert "PASSWORD" not in str(caught.value)
+
+
+def test_a_database_that_the_role_may_not_enter_says_what_to_grant(server: PostgresServer) -> None:
+    assert "; GRANT CONNECT ON DATABASE" in reason_of(server.dsn("plain", "p", "closed"))
+    server.psql("create database shut allow_connections false")
+    assert "; ALTER DATABASE … ALLOW_CONNECTIONS true" in reason_of(server.dsn(database="shut"))
+    server.psql("drop database shut")
+
+
+def test_a_server_is_read_that_is_given_instead_of_found(server: PostgresServer) -> None:
+    given, query = describe_dsn(server.dsn("monitor", "m")), "select session_user::text"
+    host, settings = Host(), Settings(POSTGRES_DSN=server.dsn())
+    assert read_rows(host, settings, query, server=given) == [("monitor",)]
+    assert read_rows(host, settings, query) == [("postgres",)]
 
 
 def test_a_malformed_dsn_does_not_repeat_the_password() -> None:
@@ -263,6 +284,8 @@ def test_too_many_clients_is_critical_for_any_role() -> None:
 def test_a_server_that_is_not_ready_says_so(options: dict[str, str], said: str) -> None:
     with postgres_server(standby=True, **options) as waiting:
         wait_until(lambda: said in reason_of(waiting.dsn()), 10, said)
+        with pytest.raises(Starting):
+            read_rows(Host(), Settings(POSTGRES_DSN=waiting.dsn()), "select 1")
 
 
 def test_a_hot_standby_is_read_like_any_server() -> None:
@@ -318,7 +341,7 @@ def test_a_container_without_published_ports_on_an_internal_network_is_found_by_
         "labels": {"com.docker.compose.service": "postgres", "com.docker.compose.project": "crm"},
         "network": "crm_backend",
     }
-    command = ["/postgres-entrypoint", "-p", "5433"]
+    command = ["/postgres-entrypoint", "-c", "port=5433"]
     with (
         internal_network(stack, "crm_backend"),
         run_container(stack, "crm-postgres-1", command, image=STACK_IMAGE, **options) as container,

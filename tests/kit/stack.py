@@ -114,7 +114,7 @@ def postgres_server(standby: bool = False, **options: Any) -> Iterator[PostgresS
         password.write_text(PASSWORD)
         initdb = [str(postgres_folder() / "bin/initdb"), "-D", str(folder / "data"), "--no-sync", "-U", "postgres"]
         secured = [*initdb, "-A", "scram-sha-256", f"--pwfile={password}"]
-        subprocess.run(_as_user("postgres", secured), check=True, capture_output=True, timeout=60)
+        subprocess.run(as_user("postgres", secured), check=True, capture_output=True, timeout=60)
         (folder / "data/pg_hba.conf").write_text(TRUST_LOCAL)
         if standby:
             (folder / "data/standby.signal").touch()
@@ -122,7 +122,7 @@ def postgres_server(standby: bool = False, **options: Any) -> Iterator[PostgresS
         chosen = {"fsync": "off", "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder}
         settings = [word for name, value in {**chosen, **options}.items() for word in ("-c", f"{name}={value}")]
         argv = [str(postgres_folder() / "bin/postgres"), "-D", str(folder / "data"), *settings]
-        with _running(_as_user("postgres", argv), folder / "log", signal.SIGQUIT) as process:
+        with running(as_user("postgres", argv), folder / "log", signal.SIGQUIT) as process:
             server = PostgresServer(port, folder, process)
             if standby:
                 wait_until(lambda: "was shut down at" in (folder / "log").read_text(), READY_SECONDS, "a standby")
@@ -171,13 +171,13 @@ def redis_server(*options: str, folder: Path | None = None) -> Iterator[RedisSer
         fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--enable-debug-command", "yes"]
         argv = ["redis-server", *fixed, *([] if "--save" in options else ["--save", ""]), *options]
         mortal = ["setpriv", "--pdeathsig", "KILL", *argv]
-        with _running(mortal, own_folder / "log", signal.SIGTERM) as process:
+        with running(mortal, own_folder / "log", signal.SIGTERM) as process:
             server = RedisServer(port, place, process)
             wait_until(lambda: server.cli("PING") != "", READY_SECONDS, "Redis answers")
             yield server
 
 
-def _as_user(user: str, argv: list[str]) -> list[str]:
+def as_user(user: str, argv: list[str]) -> list[str]:
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig", "QUIT", *argv]
 
 
@@ -194,7 +194,7 @@ def _service_folder(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(argv: list[str], log: Path, stop_signal: signal.Signals) -> Iterator["subprocess.Popen[bytes]"]:
+def running(argv: list[str], log: Path, stop_signal: signal.Signals) -> Iterator["subprocess.Popen[bytes]"]:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     with process:

@@ -9,8 +9,11 @@ import pytest
 from vpsmon.checks.stack import postgres
 from vpsmon.checks.stack.postgres import Reading, Size, Statistics
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Previous
-from vpsmon.stack.postgres.session import NoFreeSlot, _explain_refusal
+from vpsmon.core.findings import Previous, ReadError, Starting
+from vpsmon.stack.docker.containers import parse_container
+from vpsmon.stack.postgres.container import find_login, find_port, find_remedies
+from vpsmon.stack.postgres.refusals import NoFreeSlot, Refused, Remedies, Unreachable, explain_refusal
+from vpsmon.stack.postgres.server import describe_dsn
 
 CALM = Statistics(10_000, 1_000, "start", 10, 2, 100, 3)
 MEMORY: dict[str, Any] = {"hit_blocks": 9_000, "read_blocks": 900, "counted_since": "start"}
@@ -119,29 +122,121 @@ def test_the_lifetime_ratio_of_a_new_server_is_none() -> None:
 
 # As libpq passes them on; those that the end-to-end tests do not provoke.
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "kind", "said"),
     [
-        ("FATAL:  the database system is in recovery mode\n", "it crashed and is in recovery"),
-        ("FATAL:  the database system is not yet accepting connections\nDETAIL:  Consistent", "still in recovery"),
-        ("FATAL:  the database system is shutting down\n", "is shutting down"),
-        ('FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "a"', 'no pg_hba.conf entry for host "1.2.3.4"'),
-        ('connection failed: FATAL:  Peer authentication failed for user "x\x1b[2J"\n', 'user "x?[2J"'),
-        ('could not translate host name "db" to address', "could not translate host name"),
-        ("", "db:5432"),
+        (
+            "FATAL:  57P03: the database system is in recovery mode\nLOCATION:  x",
+            Starting,
+            "it crashed and is in recovery",
+        ),
+        ("FATAL:  57P03: the database system is not yet accepting connections\n", Starting, "still in recovery"),
+        ("FATAL:  57P03: the database system is shutting down\n", Starting, "is shutting down"),
+        ("FATAL:  57P03: das Datenbanksystem startet\n", Starting, "takes no connections now: das Datenbanksystem"),
+        ("FATAL:  57P01: wird beendet\n", Starting, "wird beendet"),
+        ('FATAL:  28000: no pg_hba.conf entry for host "1.2.3.4"', Refused, 'no pg_hba.conf entry for host "1.2.3.4"'),
+        ('x failed: FATAL:  28000: Peer authentication failed for "x\x1b[2J"\n', Refused, 'for "x?[2J"'),
+        ("FATAL:  53300: zu viele Verbindungen", NoFreeSlot, "all its connection slots are taken"),
+        ('could not translate host name "db" to address', Unreachable, "could not translate host name"),
+        ("", Unreachable, "db:5432"),
     ],
 )
-def test_a_refusal_is_said_in_words(text: str, said: str) -> None:
-    assert said in str(_explain_refusal(text, "db:5432"))
+def test_a_refusal_is_told_apart_by_its_code_in_any_language(text: str, kind: type[ReadError], said: str) -> None:
+    error = explain_refusal(text, "db:5432")
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def test_each_refusal_has_its_own_remedy() -> None:
+    codes = ("28P01", "28000", "3D000", "42501", "55000", "08P01", "XX000")
+    remedies = [Remedies("the password", "the database").find(code) for code in codes]
+    assert len(set(remedies)) == len(codes)
+    assert [remedy for remedy in remedies if "the password" in remedy] == remedies[:2]
+    assert remedies[2] == "the database"
+
+
+def in_container(command: list[str], environment: list[str]) -> tuple[int, dict[str, str], Remedies]:
+    inspected = {
+        "Name": "/db",
+        "Path": command[0],
+        "Args": command[1:],
+        "Config": {"Image": "postgres:16", "Env": environment},
+    }
+    container = parse_container(inspected)
+    return find_port(container), find_login(container), find_remedies(container)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("command", "environment", "port"),
     [
-        "FATAL:  sorry, too many clients already",
-        "FATAL:  remaining connection slots are reserved for non-replication superuser connections",
-        'FATAL:  remaining connection slots are reserved for roles with privileges of the role "x"',
-        'FATAL:  too many connections for role "n8n"',
+        (["postgres"], [], 5432),
+        (["postgres", "-c", "port=5433"], [], 5433),
+        (["postgres", "-cport=5433"], ["PGPORT=1"], 5433),
+        (["postgres", "-p", "5433", "-c", "port=5434"], [], 5434),
+        (["postgres", "-p5433"], [], 5433),
+        (["postgres", "--port=5433", "-c", "max_connections=20"], [], 5433),
+        (["postgres", "-c", "wal_level=logical"], ["PGPORT=5435"], 5435),
+        (["sh", "-c", "exec postgres -p $PORT"], ["PORT=5436"], 5436),
+        (["sh", "-c", "exec postgres -p $(cat /port)"], [], 5432),
+        (["/opt/bitnami/scripts/postgresql/run.sh"], ["POSTGRESQL_PORT_NUMBER=5437"], 5437),
     ],
 )
-def test_a_server_without_a_free_slot_is_recognised(text: str) -> None:
-    assert isinstance(_explain_refusal(text, "db:5432"), NoFreeSlot)
+def test_the_port_is_that_of_the_command_line_or_the_environment(
+    command: list[str], environment: list[str], port: int
+) -> None:
+    assert in_container(command, environment)[0] == port
+
+
+@pytest.mark.parametrize(
+    ("environment", "login"),
+    [
+        ([], {"user": "postgres", "dbname": "postgres"}),
+        (["POSTGRES_USER=a", "POSTGRES_PASSWORD=p"], {"user": "a", "dbname": "a", "password": "p"}),
+        (["POSTGRESQL_PASSWORD=p"], {"user": "postgres", "dbname": "postgres", "password": "p"}),
+        (
+            ["POSTGRESQL_USERNAME=a", "POSTGRESQL_PASSWORD=p", "POSTGRESQL_DATABASE=d"],
+            {"user": "a", "dbname": "d", "password": "p"},
+        ),
+    ],
+)
+def test_the_login_is_that_of_the_official_image_and_of_bitnamis(environment: list[str], login: dict[str, str]) -> None:
+    assert in_container(["postgres"], environment)[1] == login
+
+
+def test_a_secret_file_is_named() -> None:
+    remedies = in_container(["postgres"], ["POSTGRESQL_PASSWORD_FILE=/run/secrets/x"])[2]
+    assert "has POSTGRESQL_PASSWORD_FILE, a file only it can read" in remedies.login
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://n8n:Se@cretPw9@127.0.0.1:5999/n8n",
+        "postgresql://n8n:Se/cretPw9@127.0.0.1:5999/n8n",
+        "postgres://n8n:Se?cretPw9@127.0.0.1:5999/n8n",
+        "postgresql://n8n:cretPw9#@x@127.0.0.1/n8n",
+        "postgresql://n8n:%zzcretPw9@127.0.0.1/n8n",
+        "postgresql://n8n:pw@127.0.0.1:cretPw9/n8n",
+        "postgresql://n8n@cretPw9@127.0.0.1/n8n",
+        "n8n:cretPw9@127.0.0.1/n8n",
+        "host=cretPw9@127.0.0.1 user=n8n",
+        "host=127.0.0.1 password=Se cretPw9",
+        "host=127.0.0.1 port=cretPw9",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_never_shown(dsn: str) -> None:
+    with pytest.raises(ReadError, match=r"^POSTGRES_DSN is malformed: .* as %XX") as caught:
+        describe_dsn(dsn)
+    assert "cretPw9" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "password"),
+    [
+        ("postgresql://n8n:Se%40cret@db.example-1.com:5999/n8n?sslmode=require", "Se@cret"),
+        ("postgresql://n8n:12#34@[::1]/n8n", "12#34"),
+        ("postgresql://n8n:a:b@%2Fvar%2Frun/n8n", "a:b"),
+        ("host=a,b port=1,2 user=n8n password='a b@/#?'", "a b@/#?"),
+    ],
+)
+def test_what_libpq_understands_is_taken(dsn: str, password: str) -> None:
+    assert describe_dsn(dsn).targets[0]["password"] == password

@@ -41,6 +41,10 @@ def join_remedy(reason: str, remedy: str) -> str:
     return f"{reason}; or {remedy}" if remedy else reason
 
 
+class Starting(ReadError):
+    """A server that says that it is starting, recovering, loading or stopping: waiting helps, a restart harms."""
+
+
 class Event(NamedTuple):
     """Something that happened once. `key` is the same in every pass that sees it, so that it is reported only once."""
 

@@ -14,8 +14,8 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok
 from vpsmon.core.text import format_bytes
 from vpsmon.stack.locate import miss
+from vpsmon.stack.postgres.refusals import NoFreeSlot
 from vpsmon.stack.postgres.server import read_rows
-from vpsmon.stack.postgres.session import NoFreeSlot
 from vpsmon.system.host import Host
 
 ROWS = {"postgres_cache_hit": "percent", "postgres_connections": "connections", "postgres_size": "bytes"}

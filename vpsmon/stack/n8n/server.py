@@ -16,7 +16,7 @@ from vpsmon.core.text import clean
 from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container, find_container, read_containers
 from vpsmon.stack.locate import find_container_of, locate
-from vpsmon.stack.postgres.server import read_rows
+from vpsmon.stack.postgres.server import read_tables
 from vpsmon.stack.postgres.session import QueryError
 from vpsmon.stack.presence import N8N_PORT
 from vpsmon.stack.redis.server import read_redis
@@ -227,7 +227,7 @@ def query_database(host: Host, settings: Settings, n8n: N8n, query: str, *tables
     schema, prefix = n8n.get("DB_POSTGRESDB_SCHEMA") or "public", n8n.get("DB_TABLE_PREFIX")
     names = [f"{_quote(schema)}.{_quote(prefix + table)}" for table in tables]
     try:
-        return read_rows(host, settings, query.format(*names), database=database)
+        return read_tables(host, settings, query.format(*names), database=database)
     except QueryError as error:
         raise _explain(error, " or ".join(names), n8n) from None
 

@@ -1,4 +1,8 @@
-"""The number of leads: what LEAD_COUNT_QUERY says, else the rows of all tables named like %lead%."""
+"""The number of leads: what LEAD_COUNT_QUERY says, else the rows of all tables named like %lead%.
+
+Which tables there are is read from the catalogue; what is in them with the least authority that reads it, since to
+count a table's rows runs code of its owner (least_role.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
-from vpsmon.stack.postgres.server import read_rows
+from vpsmon.stack.postgres.least_role import DEFAULT_PATH
+from vpsmon.stack.postgres.server import read_rows, read_tables
 from vpsmon.stack.postgres.session import QueryError
 from vpsmon.system.host import Host
 
@@ -31,7 +36,8 @@ with recursive matching as (
     select tree.root, inhrelid from tree join pg_inherits on inhparent = tree.oid
 )
 select n.nspname, c.relname, sum(pg_relation_size(tree.oid))::bigint,
-    sum(each.reltuples) filter (where each.relkind = 'r')::bigint
+    sum(each.reltuples) filter (where each.relkind = 'r')::bigint, bool_or(each.relrowsecurity),
+    bool_or(each.relkind = 'f')
 from tree join pg_class c on c.oid = tree.root join pg_namespace n on n.oid = c.relnamespace
     join pg_class each on each.oid = tree.oid
 where tree.root not in (select oid from tree where root <> oid)
@@ -51,6 +57,9 @@ class _Table(NamedTuple):
     name: str
     size_bytes: int
     estimated_rows: int | None
+    has_policies: bool
+    # A partition that is a foreign table: to read it means to connect to where its owner chose.
+    has_foreign_part: bool
 
 
 def read_lead_count(host: Host, settings: Settings) -> LeadCount:
@@ -72,7 +81,8 @@ def _run_query(host: Host, settings: Settings) -> int:
         raise ReadError("LEAD_COUNT_QUERY must be one SELECT, without a semicolon")
     try:
         # As a subquery nothing but a SELECT is possible; the line break ends a comment at its end.
-        rows = read_rows(host, settings, f"select * from (\n{query}\n) as leads limit 2")  # noqa: S608 the owner's own
+        bounded = f"select * from (\n{query}\n) as leads limit 2"  # noqa: S608 the owner's own
+        rows = read_tables(host, settings, bounded, path=DEFAULT_PATH)
     except QueryError as error:
         raise ReadError(f"LEAD_COUNT_QUERY: {error}") from None
     return _to_count(rows)
@@ -95,6 +105,8 @@ def _count_tables(host: Host, settings: Settings, tables: list[_Table]) -> LeadC
     counted: list[_Table] = []
     estimate = 0
     for table in tables:
+        if table.has_foreign_part:
+            raise ReadError(f"a part of {_show(table)} is a foreign table, which is not read: set LEAD_COUNT_QUERY")
         if sum(each.size_bytes for each in counted) + table.size_bytes <= _EXACT_BYTES:
             counted.append(table)
         elif table.estimated_rows and table.estimated_rows > 0:
@@ -107,8 +119,14 @@ def _count_tables(host: Host, settings: Settings, tables: list[_Table]) -> LeadC
 
 def _count_rows(host: Host, settings: Settings, tables: list[_Table]) -> int:
     try:
-        return int(read_rows(host, settings, _compose_count(tables))[0][0])
+        return int(read_tables(host, settings, _compose_count(tables))[0][0])
     except QueryError as error:
+        secured = [_show(table) for table in tables if table.has_policies]
+        if secured and error.code == "42501":
+            raise ReadError(
+                f"row-level security decides which rows of {', '.join(secured)} are shown: set LEAD_COUNT_QUERY to"
+                " count others, or POSTGRES_DSN to a role with BYPASSRLS"
+            ) from None
         names = ", ".join(_show(table) for table in tables)
         raise ReadError(f"{error}; GRANT SELECT on {names} to the role of vpsmon, or set LEAD_COUNT_QUERY") from None
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
-from vpsmon.stack.command_line import find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import Place, locate
+from vpsmon.stack.locate import locate
+from vpsmon.stack.postgres.container import find_login, find_port, find_remedies
+from vpsmon.stack.postgres.refusals import Remedies
 from vpsmon.stack.postgres.session import PostgresSession, open_session
 from vpsmon.stack.presence import POSTGRES_PORT
 from vpsmon.system.host import Host
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
 
     from psycopg2.sql import Composable
 
+    from vpsmon.stack.docker.addresses import Address
+
 _SOCKET_FOLDER = "/var/run/postgresql"
 _PORT = POSTGRES_PORT
-_NO_RIGHTS = (
-    "create a role for vpsmon (CREATE ROLE vpsmon LOGIN PASSWORD '…' IN ROLE pg_monitor) and set POSTGRES_DSN to"
-    " host=127.0.0.1 user=vpsmon password=… dbname=…"
+_LOCAL_REMEDIES = Remedies(
+    login="create a role for vpsmon (CREATE ROLE vpsmon LOGIN PASSWORD '…' IN ROLE pg_monitor) and set POSTGRES_DSN to"
+    " host=127.0.0.1 user=vpsmon password=… dbname=…",
+    database="set POSTGRES_DSN to host=127.0.0.1 user=vpsmon password=… dbname=… with a database that it has",
+)
+_DSN_REMEDIES = Remedies(
+    login="check user and password in POSTGRES_DSN", database="check the name of the database in POSTGRES_DSN"
 )
 
 
@@ -40,7 +47,7 @@ class Server(NamedTuple):
     source: str
     targets: tuple[dict[str, Any], ...]
     # What to do when it does not let us in.
-    remedy: str
+    remedies: Remedies
     # Set where the targets are only a guess: what to say when nothing is there.
     absence: NotApplicable | ReadError | None = None
 
@@ -60,84 +67,86 @@ def find_server(host: Host, settings: Settings) -> Server:
     return host.once("postgres server", lambda: _find_server(host, settings))
 
 
+def describe_container(container: Container, addresses: Sequence[Address]) -> Server:
+    """Return the server in a container, at its addresses, with the login that its environment tells."""
+    login = find_login(container)
+    targets = tuple({"host": each.host, "port": each.port, **login} for each in addresses)
+    return Server(clean(addresses[0].source, 160), targets, find_remedies(container))
+
+
+def describe_dsn(text: str) -> Server:
+    """Return the server that a POSTGRES_DSN means. Raises ReadError."""
+    from vpsmon.stack.postgres.dsn import parse_dsn
+
+    return Server("POSTGRES_DSN", (parse_dsn(text),), _DSN_REMEDIES)
+
+
 def read_rows(
     host: Host,
     settings: Settings,
     query: str | Composable,
-    parameters: Sequence[Any] | None = None,
     database: str | None = None,
+    server: Server | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a query (%s for parameters), from the found database or another one on the same server.
+    """Return the rows of a query of PostgreSQL's own tables and views, from the found server or a
+    given one, and its database or another one.
 
-    Safe from every thread; the connection is made once a pass and database, read-only, each statement in a
-    transaction of its own. Takes at most 2.4 s to connect and 1.5 s a query. Raises NotApplicable (no PostgreSQL on
-    this machine), QueryError (the server refused this query) or ReadError (it cannot be reached); a server that
-    stopped answering fails every later query of the pass at once.
+    What belongs to somebody is read by `read_tables`. Safe from every thread; the connection is made once a pass and
+    database, each query in a read-only transaction of its own. Takes at most 2.4 s to connect and 1.5 s a query. Raises
+    NotApplicable (no PostgreSQL on this machine), QueryError (the server refused this query), Starting (it says that
+    it is not ready) or ReadError (it cannot be reached); a server that stopped answering fails every later query of
+    the pass at once.
     """
-    session = host.once(f"postgres session {database}", lambda: _open(host, settings, database))
-    return session.run(query, parameters)
+    return _find_session(host, settings, database, server).run(query)
 
 
-def _open(host: Host, settings: Settings, database: str | None) -> PostgresSession:
-    """Open the session; it is closed with the host, that is with the pass."""
+def read_tables(
+    host: Host,
+    settings: Settings,
+    query: str | Composable,
+    database: str | None = None,
+    server: Server | None = None,
+    path: str = "pg_catalog, pg_temp",
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of anybody's tables, with the least authority that reads them (least_role.py).
+
+    At most 1000 rows, of what JSON knows; names in the query have their schema unless `path` says where to look. Raises
+    as `read_rows` does.
+    """
+    from vpsmon.stack.postgres.least_role import read_owned_rows
+
+    return read_owned_rows(_find_session(host, settings, database, server), query, path)
+
+
+def _find_session(host: Host, settings: Settings, database: str | None, given: Server | None) -> PostgresSession:
+    """Return the session, made once a pass; it is closed with the host, that is with the pass."""
+    server = given or find_server(host, settings)
+    return host.once(f"postgres session {server.describe()} {database}", lambda: _open(host, server, database))
+
+
+def _open(host: Host, server: Server, database: str | None) -> PostgresSession:
     import weakref
 
-    server = find_server(host, settings)
-    targets = [dict(target, dbname=database) if database else target for target in server.targets]
-    session = open_session(targets, server.source, server.remedy, server.absence)
+    targets, remedies = server.targets, server.remedies
+    if database:
+        targets = tuple(dict(target, dbname=database) for target in targets)
+        what = f"what uses {clean(database)} (n8n: DB_POSTGRESDB_DATABASE) has not made it on this server yet"
+        remedies = remedies._replace(database=f"{what}, or uses another server")
+    session = open_session(targets, server.source, remedies, server.absence)
     weakref.finalize(host, session.close)
     return session
 
 
 def _find_server(host: Host, settings: Settings) -> Server:
     if settings.POSTGRES_DSN:
-        return _read_dsn(settings.POSTGRES_DSN)
-    place = locate(host, settings, "POSTGRES_CONTAINER", "POSTGRES_DSN", _find_port)
+        return describe_dsn(settings.POSTGRES_DSN)
+    place = locate(host, settings, "POSTGRES_CONTAINER", "POSTGRES_DSN", find_port)
     if place.container:
-        return _read_container(place.container, place)
+        return describe_container(place.container, place.addresses)
     targets = _list_local_targets(host)
     if place.absence and not targets:
         raise place.absence
-    return Server("on this host", tuple(targets), _NO_RIGHTS, place.absence)
-
-
-def _read_dsn(text: str) -> Server:
-    import psycopg2
-    from psycopg2.extensions import parse_dsn
-
-    try:
-        target = parse_dsn(text)
-    except psycopg2.Error:
-        # The complaint of libpq repeats the part it does not understand, which may be the password.
-        target = {}
-    if not target:
-        raise ReadError(
-            "POSTGRES_DSN is malformed: write postgresql://user:password@host:5432/database, special characters of the"
-            " password as %XX, or host=… user=… password=… dbname=…"
-        )
-    return Server("POSTGRES_DSN", (target,), "check user and password in POSTGRES_DSN")
-
-
-def _read_container(container: Container, place: Place) -> Server:
-    """The variables are those of the official image: https://hub.docker.com/_/postgres."""
-    environment = container.environment
-    login = {"user": environment.get("POSTGRES_USER") or "postgres"}
-    login["dbname"] = environment.get("POSTGRES_DB") or login["user"]
-    if environment.get("POSTGRES_PASSWORD"):
-        login["password"] = environment["POSTGRES_PASSWORD"]
-    targets = tuple({"host": each.host, "port": each.port, **login} for each in place.addresses)
-    name = clean(container.name)
-    remedy = f"POSTGRES_PASSWORD of the container {name} is only the first password: set POSTGRES_DSN to the one in use"
-    hidden = [key for key in ("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB") if environment.get(f"{key}_FILE")]
-    if hidden:
-        files = " and ".join(f"{key}_FILE" for key in hidden)
-        remedy = f"the container {name} has {files}, a file only it can read: set POSTGRES_DSN"
-    return Server(clean(place.addresses[0].source, 160), targets, remedy)
-
-
-def _find_port(container: Container) -> int:
-    words = read_options(container)
-    return to_port(find_option(words, "-p", "--port") or container.environment.get("PGPORT"), _PORT)
+    return Server("on this host", tuple(targets), _LOCAL_REMEDIES, place.absence)
 
 
 def _list_local_targets(host: Host) -> list[dict[str, Any]]:

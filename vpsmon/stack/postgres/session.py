@@ -1,44 +1,41 @@
-"""One connection to PostgreSQL with a deadline on every wait, and what its refusals mean to the owner."""
+"""One connection to PostgreSQL, with a deadline on every wait and no more authority than reading needs.
+
+Nothing is asked for at the start of the connection, since poolers (PgBouncer, Neon, Supabase) refuse startup options;
+what a query needs is set inside its transaction, which in transaction pooling is all that belongs to us. There:
+read only, a search path on which the server's own functions and operators are the only ones (a database's owner may
+define `public.=`, which would be run as whoever asks), and no row-level security: its policies are the owner's code.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
+from vpsmon.stack.postgres.refusals import Refused, Remedies, Unreachable, explain_refusal, find_code
 
 if TYPE_CHECKING:
     import psycopg2
     from psycopg2.extensions import connection as Connection
     from psycopg2.sql import Composable
 
+    Rows = list[tuple[Any, ...]]
+    Execute = Callable[[str | Composable], Rows]
+
 # Together below the 4 s that a check may take on the network.
 _CONNECT_SECONDS = 2.4
 _QUERY_SECONDS = 1.5
-_NO_SLOT = ("too many clients already", "connection slots are reserved", "too many connections for")
-# What the server says at the door -> what that means. There is no SQLSTATE for it in psycopg2, only text.
-_NOT_READY = {
-    "starting up": "it is starting up; wait, its log tells how far it is",
-    "not yet accepting connections": "it is still in recovery; wait, its log tells how far it is",
-    "not accepting connections": "it is a standby that takes no connections: hot_standby is off",
-    "in recovery mode": "it crashed and is in recovery; wait, its log tells why",
-    "shutting down": "it is shutting down",
-}
-_LOGIN_REFUSED = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "is not permitted to log in",
-    "does not exist",
-    "permission denied for database",
+# What ALTER DATABASE … SET can have changed and a query relies on. pg_temp last, or it would be first unnamed.
+_BEGIN = (
+    "begin isolation level read committed {mode} not deferrable; set local role none; set local search_path ="
+    " pg_catalog, pg_temp; set local statement_timeout = 1000; set local lock_timeout = 500; set local row_security ="
+    " off"
 )
-
-
-class NoFreeSlot(ReadError):
-    """The server refuses us because all its connection slots are taken."""
+_VERBOSE = 2
 
 
 class QueryError(ReadError):
@@ -49,20 +46,13 @@ class QueryError(ReadError):
         self.code = code
 
 
-class _Unreachable(ReadError):
-    """Nothing answers there; another address may do better."""
-
-
-class _Refused(ReadError):
-    """The server does not let us in this way."""
-
-
 def open_session(
-    targets: Sequence[dict[str, Any]], source: str, remedy: str, absence: Exception | None
+    targets: Sequence[dict[str, Any]], source: str, remedies: Remedies, absence: Exception | None
 ) -> PostgresSession:
     """Return a session with the first target that lets us in.
 
-    Raises NoFreeSlot, ReadError with the remedy, or, where the targets are a guess and nothing is there, `absence`.
+    Raises NoFreeSlot, Starting, ReadError with the remedy, or, where the targets are a guess and nothing is there,
+    `absence`.
     """
     deadline = time.monotonic() + _CONNECT_SECONDS
     failure: ReadError | None = None
@@ -70,36 +60,47 @@ def open_session(
         now = time.monotonic()
         try:
             return PostgresSession(_connect(target, now + (deadline - now) / (len(targets) - position)), source)
-        except _Unreachable as error:
+        except Unreachable as error:
             failure = failure or error
-        except _Refused as error:
+        except Refused as error:
             failure = error
             if not absence:
                 break
-    if isinstance(failure, _Refused):
-        raise ReadError(f"PostgreSQL ({source}): {failure}; {remedy}")
+    if isinstance(failure, Refused):
+        raise ReadError(f"PostgreSQL ({source}): {failure}; {remedies.find(failure.code)}")
     raise absence or ReadError(f"PostgreSQL ({source}): {failure}")
 
 
 def _connect(target: dict[str, Any], deadline: float) -> Connection:
     import psycopg2
 
-    ours = {
-        "application_name": "vpsmon",
-        "client_encoding": "utf8",
-        # The last -c wins: what the owner gave in POSTGRES_DSN stays, but for these three.
-        "options": f"{target.get('options', '')} -c statement_timeout=1000 -c lock_timeout=500"
-        " -c default_transaction_read_only=on",
-    }
     place = clean(f"{target.get('host', 'the default socket')}:{target.get('port', 5432)}")
+    connection: Connection | None = None
     try:
-        connection: Connection = psycopg2.connect(**{**target, **ours}, async_=True)
+        ours = {"application_name": "vpsmon", "client_encoding": "utf8"}
+        connection = psycopg2.connect(**{**target, **ours}, async_=True)
+        _ask_for_codes(connection)
         _wait(connection, deadline)
     except TimeoutError:
-        raise _Unreachable(f"{place} does not answer") from None
+        raise Unreachable(f"{place} does not answer") from None
     except psycopg2.Error as error:
-        raise _explain_refusal(str(error), place) from None
+        needs_password = connection is not None and connection.info.needs_password
+        if connection is not None:
+            connection.close()
+        raise explain_refusal(str(error), place, needs_password) from None
     return connection
+
+
+def _ask_for_codes(connection: Connection) -> None:
+    """Let libpq write the SQLSTATE into its texts, for which psycopg2 has no call but hands out the connection."""
+    import ctypes
+
+    import psycopg2._psycopg
+
+    with suppress(AttributeError, OSError):
+        set_verbosity = ctypes.CDLL(psycopg2._psycopg.__file__).PQsetErrorVerbosity
+        set_verbosity.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        set_verbosity(connection.pgconn_ptr, _VERBOSE)
 
 
 def _wait(connection: Connection, deadline: float) -> None:
@@ -116,18 +117,6 @@ def _wait(connection: Connection, deadline: float) -> None:
             raise TimeoutError
 
 
-def _explain_refusal(text: str, place: str) -> ReadError:
-    if any(words in text for words in _NO_SLOT):
-        return NoFreeSlot("all its connection slots are taken")
-    for words, meaning in _NOT_READY.items():
-        if words in text:
-            return ReadError(f"PostgreSQL at {place}: {meaning}")
-    if "Connection refused" in text or "No such file" in text:
-        return _Unreachable(f"nothing listens at {place}; is it still starting?")
-    said = clean(text.strip().split("\n")[0].rpartition("FATAL:")[2].strip(), 160)
-    return _Refused(said) if any(words in text for words in _LOGIN_REFUSED) else _Unreachable(f"{place}: {said}")
-
-
 class PostgresSession:
     """A connection that several threads may use; the queries wait for one another."""
 
@@ -137,25 +126,64 @@ class PostgresSession:
         self._lock = threading.Lock()
         self._failure: str | None = None
 
-    def run(self, query: str | Composable, parameters: Sequence[Any] | None) -> list[tuple[Any, ...]]:
-        """Return the rows of a query. Raises QueryError, or ReadError once the server has stopped answering."""
+    @property
+    def version(self) -> int:
+        """The server's version as a number: 150018 is 15.18."""
+        return self._connection.server_version
+
+    def to_text(self, query: str | Composable) -> str:
+        """Return a query as text."""
+        return query if isinstance(query, str) else query.as_string(self._connection)
+
+    def run(self, query: str | Composable) -> Rows:
+        """Return the rows of a query of the system's own tables and views.
+
+        Raises QueryError, or ReadError once the server has stopped answering.
+        """
+        with self.transaction() as execute:
+            return execute(query)
+
+    @contextmanager
+    def transaction(self, mode: str = "read only") -> Iterator[Execute]:
+        """Give a function that runs a query, in one transaction that is rolled back. Raises as `run`."""
         import psycopg2
 
         with self._lock:
             if self._failure:
                 raise ReadError(self._failure)
+            deadline = time.monotonic() + _QUERY_SECONDS
             try:
-                cursor = self._connection.cursor()
-                cursor.execute(query, parameters)
-                _wait(self._connection, time.monotonic() + _QUERY_SECONDS)
-                return list(cursor.fetchall())
+                self._execute(deadline, _BEGIN.format(mode=mode))
+                yield lambda query: self._execute(deadline, query)
+                self._execute(deadline, "rollback")
+                return
             except TimeoutError:
                 self._failure = f"PostgreSQL ({self._source}) took the query and does not answer: is it frozen?"
             except psycopg2.Error as error:
-                if not self._connection.closed:
+                if self._can_go_on(deadline):
                     raise _explain_query_error(error) from None
-                self._failure = f"PostgreSQL ({self._source}) closed the connection: its log says why"
+                self._failure = f"PostgreSQL ({self._source}) {_explain_end(error)}"
+            except ReadError:
+                self._can_go_on(deadline)
+                raise
             raise ReadError(self._failure)
+
+    def _execute(self, deadline: float, query: str | Composable) -> Rows:
+        cursor = self._connection.cursor()
+        cursor.execute(query)
+        _wait(self._connection, deadline)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def _can_go_on(self, deadline: float) -> bool:
+        """End a transaction that failed, and return whether the connection is good for another one."""
+        import psycopg2
+
+        try:
+            self._execute(deadline, "rollback")
+        except (psycopg2.Error, TimeoutError):
+            self._connection.close()
+            return False
+        return True
 
     def close(self) -> None:
         """Say goodbye to the server, which otherwise notes a lost connection in its log."""
@@ -168,3 +196,9 @@ def _explain_query_error(error: psycopg2.Error) -> QueryError:
         return QueryError("PostgreSQL needs more than 1 s for the answer: the disk or the server is overloaded", code)
     said = clean(error.diag.message_primary or type(error).__name__, 160)
     return QueryError(f"PostgreSQL refused a query of vpsmon: {said}", code)
+
+
+def _explain_end(error: psycopg2.Error) -> str:
+    if find_code(str(error)) == "08P01":  # PgBouncer's, when a transaction begins and pool_mode is statement
+        return "is a pooler without transactions: pool_mode=transaction, or let POSTGRES_DSN lead to the server itself"
+    return "closed the connection: its log says why"
