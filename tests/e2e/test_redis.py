@@ -27,7 +27,7 @@ from tests.kit.stack import (
 )
 from vpsmon.checks.stack import redis
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.core.findings import Finding, Previous, ReadError, Starting
 from vpsmon.stack.redis.protocol import TcpTarget
 from vpsmon.stack.redis.server import find_server, read_redis
 from vpsmon.system.host import Host
@@ -158,7 +158,7 @@ def test_a_server_that_loads_its_data_says_how_far_it_is(tmp_path: Path) -> None
         assert "LOADING" in slow.cli("PING")
         assert "loading its data from disk, " in reason_of(slow.url)
         assert "% done, about" in reason_of(slow.url)
-        with pytest.raises(ReadError, match="loading its data from disk; wait"):
+        with pytest.raises(Starting, match="loading its data from disk; wait"):
             read_redis(Host(), Settings(REDIS_URL=slow.url), [("LLEN", "list")])
 
 
@@ -242,6 +242,14 @@ def test_tls_and_a_unix_socket_give_the_same_answers_and_refusals(secured: tuple
         assert "wants a password; check user and password in REDIS_URL" in reason_of(url.format(login=""))
         assert "refuses the password; check" in reason_of(url.format(login=":wrong@"))
         assert "ACL SETUSER" in reason_of(url.format(login="nobody:n@"))
+
+
+def test_a_certificate_that_is_not_trusted_and_a_port_that_wants_tls_say_what_to_set(
+    secured: tuple[RedisServer, str, str],
+) -> None:
+    url = secured[2].format(login="").partition("?")[0]
+    assert "does not trust (self-signed certificate): REDIS_URL=rediss://…?ssl_ca_certs=FILE" in reason_of(url)
+    assert "does it want rediss://?" in reason_of(url.replace("rediss://", "redis://"))
 
 
 def test_tls_and_a_unix_socket_say_what_is_silent_and_what_is_gone(secured: tuple[RedisServer, str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, Previous, ReadError
 from vpsmon.stack import locate as services
-from vpsmon.stack.command_line import find_option, read_options, to_port
+from vpsmon.stack.command_line import Unevaluated, find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container, parse_container
 from vpsmon.stack.locate import locate, miss
 from vpsmon.system.host import Host
@@ -19,7 +19,7 @@ def make_container(name: str, command: list[str] | None = None, **changes: objec
         "Path": (command or ["server"])[0],
         "Args": (command or ["server"])[1:],
         "State": {"Status": "running"},
-        "Config": {"Image": "docker.io/library/postgres:16", "Env": ["SECRET=se cret", "EMPTY="]},
+        "Config": {"Image": "docker.io/library/postgres:16", "Env": ["SECRET=se cret", "EMPTY=", "QUOTED=a'b\"c;"]},
         "NetworkSettings": {"Networks": {"net": {"IPAddress": "10.9.8.7"}}},
     }
     return parse_container(inspected)._replace(**changes)  # type: ignore[arg-type]
@@ -30,13 +30,23 @@ def make_container(name: str, command: list[str] | None = None, **changes: objec
     [
         (["redis-server", "--requirepass", "with space $SECRET"], ["--requirepass", "with space $SECRET"]),
         (["sh", "-c", 'redis-server --requirepass "$SECRET"'], ["--requirepass", "se cret"]),
-        (["docker-entrypoint.sh", "/bin/sh", "-ec", "x --port ${PORT:-1}"], ["--port", "${PORT:-1}"]),
+        (["docker-entrypoint.sh", "/bin/sh", "-ec", "x --port ${PORT:-1}"], ["--port", "1"]),
         (["sh", "-c", "redis-server --requirepass 'unclosed"], ["--requirepass", "'unclosed"]),
+        (["sh", "-c", 'x --requirepass "${SECRET:?unset}"'], ["--requirepass", "se cret"]),
+        (["sh", "-c", "x --requirepass '$SECRET'"], ["--requirepass", "$SECRET"]),
+        (["sh", "-c", "x --requirepass $SECRET; echo"], ["se", "cret", ";", "echo"]),
+        (["sh", "-c", 'x --requirepass "$QUOTED" -p'], ["--requirepass", "a'b\"c;", "-p"]),
         (["bash", "-c", "$ $$ ${} $1"], ["${}", "$1"]),
     ],
 )
 def test_only_the_script_of_a_shell_is_split_and_filled_in(command: list[str], words: list[str]) -> None:
-    assert read_options(make_container("x", command))[-2:] == words
+    assert read_options(make_container("x", command))[-len(words) :] == words
+
+
+@pytest.mark.parametrize("script", ["x --a $(cat /secret)", "x --a ${NOWHERE:?unset}", "x --a $NOWHERE", "x --a=`id`"])
+def test_an_expression_that_cannot_be_evaluated_is_marked_as_one(script: str) -> None:
+    assert isinstance(find_option(read_options(make_container("x", ["sh", "-c", script])), "--a"), Unevaluated)
+    assert not isinstance(find_option(read_options(make_container("x", ["x", "--a", "$x"])), "--a"), Unevaluated)
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,6 @@ def test_a_secret_file_is_named() -> None:
     [
         "postgresql://n8n:Se@cretPw9@127.0.0.1:5999/n8n",
         "postgresql://n8n:Se/cretPw9@127.0.0.1:5999/n8n",
-        "postgres://n8n:Se?cretPw9@127.0.0.1:5999/n8n",
         "postgresql://n8n:cretPw9#@x@127.0.0.1/n8n",
         "postgresql://n8n:%zzcretPw9@127.0.0.1/n8n",
         "postgresql://n8n:pw@127.0.0.1:cretPw9/n8n",

@@ -7,7 +7,9 @@ import pytest
 from vpsmon.checks.stack import redis
 from vpsmon.checks.stack.redis import Reading
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, Previous
+from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack.docker.containers import parse_container
+from vpsmon.stack.redis.server import _find_login, _find_port, _find_remedy
 
 CALM = Reading(50 << 20, 100 << 20, "noeviction", 0, 7, 0, 3, "run1", None)
 
@@ -75,3 +77,58 @@ def test_evictions_are_those_since_the_previous_pass(memory: dict[str, object], 
 
 def test_what_is_remembered_is_the_counter_and_its_run() -> None:
     assert redis.remember(CALM._replace(evicted_keys=9), None) == {"evicted_keys": 9, "run_id": "run1"}
+
+
+def test_what_info_does_not_tell_is_left_out() -> None:
+    finding = judge(CALM._replace(clients=None, limit_bytes=0))
+    assert finding.message == "50 MB in 7 keys, no maxmemory limit"
+    names = {sample.name for sample in redis.measure(CALM._replace(clients=None), Settings(), None)}
+    assert names == {"redis_memory_bytes", "redis_total_keys"}
+
+
+def find(command: list[str], environment: list[str]) -> tuple[int, tuple[str, str], str]:
+    inspected = {
+        "Name": "/cache",
+        "Path": command[0],
+        "Args": command[1:],
+        "Config": {"Image": "redis:7", "Env": environment},
+    }
+    container = parse_container(inspected)
+    login = _find_login(container)
+    return _find_port(container), login, _find_remedy(container, bool(login[1]))
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "password"),
+    [
+        (["redis-server", "--requirepass", "$literal"], [], "$literal"),
+        (
+            ["sh", "-c", 'redis-server --requirepass "${REDIS_PASSWORD:?unset}"'],
+            ["REDIS_PASSWORD=se;c ret"],
+            "se;c ret",
+        ),
+        (["sh", "-c", "redis-server --requirepass $REDIS_PASSWORD; exit"], ["REDIS_PASSWORD=secret"], "secret"),
+        (["sh", "-c", "redis-server --requirepass ${PW}"], ["PW=secret"], "secret"),
+        (["sh", "-c", "redis-server --requirepass $(cat /run/x)"], ["REDIS_PASSWORD=secret"], "secret"),
+        (["/run.sh"], ["VALKEY_PASSWORD=secret"], "secret"),
+        (["/run.sh"], ["VALKEY_EXTRA_FLAGS=--requirepass secret --maxmemory 1mb"], "secret"),
+        (["/run.sh"], ["ALLOW_EMPTY_PASSWORD=yes"], ""),
+        (["sh", "-c", "redis-server --requirepass $(cat /run/x)"], [], ""),
+    ],
+)
+def test_the_password_is_that_of_the_command_or_the_environment(
+    command: list[str], environment: list[str], password: str
+) -> None:
+    assert find(command, environment)[1] == (("default", password) if password else ("", ""))
+
+
+def test_where_the_password_cannot_be_known_the_remedy_says_why() -> None:
+    assert "takes the password from a shell expression" in find(["sh", "-c", "x --requirepass $(cat /p)"], [])[2]
+    assert "has VALKEY_PASSWORD_FILE, a file only it can read" in find(["x"], ["VALKEY_PASSWORD_FILE=/p"])[2]
+
+
+def test_the_port_is_that_of_the_command_or_the_environment_and_tls_alone_is_said() -> None:
+    assert find(["valkey-server", "--port", "6390"], ["VALKEY_PORT_NUMBER=1"])[0] == 6390
+    assert find(["/run.sh"], ["REDIS_PORT_NUMBER=6391"])[0] == 6391
+    with pytest.raises(ReadError, match="cache speaks only TLS, at port 6392: set REDIS_URL to rediss://"):
+        find(["redis-server", "--port", "0", "--tls-port", "6392"], [])

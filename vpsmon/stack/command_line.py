@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import string
 
 from vpsmon.stack.docker.containers import Container
 
 _SCRIPT_OPTIONS = ("-c", "-ec", "-lc", "-exc")
+_PIECE = re.compile(
+    r"\\.|\$\{(?P<braced>\w+)(?::?(?P<operator>[-?])(?P<default>[^}]*))?\}|\$(?P<plain>[A-Za-z_]\w*)|.", re.DOTALL
+)
+# Of Unicode's private use: no script has it.
+_MARK = 0xF0000
+
+
+class Unevaluated(str):
+    """A word with a shell expression in it whose value cannot be known from outside."""
 
 
 def read_options(container: Container) -> list[str]:
@@ -25,11 +34,46 @@ def _is_shell(program: str) -> bool:
 
 
 def _split(script: str, environment: dict[str, str]) -> list[str]:
-    filled = string.Template(script).safe_substitute(environment)
+    """Return the words of a script as a shell would make them, as far as that is certain."""
+    values: list[str] = []
+    filled = _fill(script, environment, values)
+    lexer = shlex.shlex(filled, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
     try:
-        return shlex.split(filled)
+        words = list(lexer)
     except ValueError:  # an unclosed quote
-        return filled.split()
+        words = filled.split()
+    return [_restore(word, values) for word in words]
+
+
+def _fill(script: str, environment: dict[str, str], values: list[str]) -> str:
+    """Put a mark for each variable that is known, so that nothing in its value is taken for part of the script."""
+    parts, quote = [], ""
+    for match in _PIECE.finditer(script):
+        piece = match[0]
+        if piece in ("'", '"') and quote in ("", piece):
+            quote = "" if quote else piece
+        value = None if quote == "'" else _evaluate(match, environment)
+        if value is None:
+            parts.append(piece)
+            continue
+        words = [value] if quote else value.split()
+        parts.append(" ".join(chr(_MARK + len(values) + number) for number in range(len(words))))
+        values += words
+    return "".join(parts)
+
+
+def _evaluate(match: re.Match[str], environment: dict[str, str]) -> str | None:
+    name, operator, default = match["braced"] or match["plain"], match["operator"], match["default"]
+    if not name:
+        return None
+    return environment.get(name) or (default if operator == "-" and "$" not in default else None)
+
+
+def _restore(word: str, values: list[str]) -> str:
+    is_certain = not any(sign in word for sign in ("$(", "${", "`")) and not word.startswith("$")
+    whole = "".join(values[ord(each) - _MARK] if 0 <= ord(each) - _MARK < len(values) else each for each in word)
+    return whole if is_certain else Unevaluated(whole)
 
 
 def find_option(words: list[str], *names: str) -> str | None:
@@ -40,7 +84,7 @@ def find_option(words: list[str], *names: str) -> str | None:
             value = words[position + 1]
         name, equals, rest = word.partition("=")
         if equals and name in names:
-            value = rest
+            value = type(word)(rest)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
-from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Starting, Status
 from vpsmon.core.strict_json import parse_integer
 from vpsmon.core.text import format_bytes
 from vpsmon.stack.locate import miss
@@ -37,7 +37,8 @@ class Reading(NamedTuple):
     keys: int
     # Keys with a time to live: the only ones that the volatile-… policies may evict.
     expiring_keys: int
-    clients: int
+    # None where INFO does not tell.
+    clients: int | None
     run_id: str
     container_limit_bytes: int | None
 
@@ -50,7 +51,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
         raise miss(absence, previous) from None
     if info.get("loading", "0") != "0":
         done, left = info.get("loading_loaded_perc", "?"), info.get("loading_eta_seconds", "?")
-        raise ReadError(
+        raise Starting(
             f"Redis is loading its data from disk, {done} % done, about {left} s left:"
             " wait, everything that needs it waits too"
         )
@@ -58,13 +59,13 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
         databases = [_parse_database(value) for key, value in info.items() if key[:2] == "db" and key[2:].isdecimal()]
         return Reading(
             parse_integer(info["used_memory"]),
-            parse_integer(info["maxmemory"]),
+            parse_integer(info.get("maxmemory", "0")),
             info.get("maxmemory_policy", "noeviction"),
-            parse_integer(info["evicted_keys"]),
+            parse_integer(info.get("evicted_keys", "0")),
             sum(parse_integer(database["keys"]) for database in databases),
             sum(parse_integer(database.get("expires", "0")) for database in databases),
-            parse_integer(info["connected_clients"]),
-            info["run_id"],
+            parse_integer(info["connected_clients"]) if "connected_clients" in info else None,
+            info.get("run_id", ""),
             find_server(host, settings).memory_limit_bytes,
         )
     except (KeyError, ValueError) as error:
@@ -121,8 +122,8 @@ def _can_evict(reading: Reading) -> bool:
 def _compose_message(
     reading: Reading, status: Status, percent: float, limit_bytes: int, limit_name: str, previous: Previous | None
 ) -> str:
-    clients = f"{reading.clients} client{'' if reading.clients == 1 else 's'}"
-    parts = [f"{format_bytes(reading.used_bytes)} in {reading.keys} keys for {clients}"]
+    clients = "" if reading.clients is None else f" for {reading.clients} client{'' if reading.clients == 1 else 's'}"
+    parts = [f"{format_bytes(reading.used_bytes)} in {reading.keys} keys{clients}"]
     if limit_bytes:
         parts.append(f"{percent:.0f} % of {limit_name} ({format_bytes(limit_bytes)})")
     else:
@@ -151,7 +152,7 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
     return [
         MetricSample("redis_memory_bytes", reading.used_bytes),
         MetricSample("redis_total_keys", reading.keys),
-        MetricSample("redis_connected_clients", reading.clients),
+        *([] if reading.clients is None else [MetricSample("redis_connected_clients", reading.clients)]),
     ]
 
 

@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 from vpsmon.core.findings import ReadError
-from vpsmon.stack.server_url import has_unescaped_password
 
 _MALFORMED = (
     "POSTGRES_DSN is malformed: write postgresql://user:password@host:5432/database, special characters of the"
     " password as %XX, or host=… user=… password=… dbname=…"
 )
+# A password with @, / or ? in it is cut there, and the rest of it becomes host, port or database.
 # A name or an address, the folder of a socket, or @ and the name of an abstract socket; several with commas.
 _HOST = re.compile(r"[\w.:%-]*|[/@][^?#]*")
 _PORT = re.compile(r"[0-9]{0,5}")
@@ -22,10 +22,6 @@ def parse_dsn(text: str) -> dict[str, Any]:
     import psycopg2
     from psycopg2.extensions import parse_dsn as parse
 
-    is_url = text.startswith(("postgresql://", "postgres://"))
-    # libpq takes # as it is: https://www.postgresql.org/docs/current/libpq-connect.html
-    if is_url and has_unescaped_password(text.replace("#", "")):
-        raise ReadError(_MALFORMED)
     try:
         target: dict[str, Any] = parse(text)
     except psycopg2.Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from redis.retry import Retry
 
 from vpsmon.net.connection import Garbled
 from vpsmon.stack.presence import REDIS_PORT
-from vpsmon.stack.redis.protocol import Command, Refused
+from vpsmon.stack.redis.protocol import Command, Refused, UntrustedCertificate
 
 # The library cuts the code off what the server says.
 _CODES: dict[type[Exception], str] = {
@@ -87,6 +88,8 @@ def _translated() -> Iterator[None]:
             raise Refused(f"{code} {error}") from None
         if isinstance(error, redis.ResponseError) or "number of clients" in str(error):
             raise Refused(str(error)) from None
+        if isinstance(error.__context__, ssl.SSLCertVerificationError):
+            raise UntrustedCertificate(error.__context__.verify_message) from None
         if isinstance(error, redis.ConnectionError):
             raise (ConnectionRefusedError if "refused" in str(error) else ConnectionError)() from None
         raise Garbled(type(error).__name__) from None

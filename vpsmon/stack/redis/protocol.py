@@ -24,6 +24,10 @@ class Refused(Exception):
     """What the server says instead of an answer, its code first: WRONGTYPE Operation against a key …"""
 
 
+class UntrustedCertificate(OSError):
+    """The server's certificate is not one of those that this machine trusts; the text says why not."""
+
+
 class Session(Protocol):
     """A connection that is logged in."""
 

@@ -8,9 +8,9 @@ from typing import Any
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
-from vpsmon.stack.command_line import find_option, read_options, to_port
-from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import locate
+from vpsmon.stack.command_line import Unevaluated, find_option, read_options, to_port
+from vpsmon.stack.docker.containers import Container, find_container, read_containers
+from vpsmon.stack.locate import find_container_of, locate
 from vpsmon.stack.presence import REDIS_PORT
 from vpsmon.stack.redis.protocol import Command, Target, TcpTarget, parse_plain_url
 from vpsmon.stack.redis.session import RedisSession, Server
@@ -18,7 +18,11 @@ from vpsmon.system.host import Host
 from vpsmon.system.proc import is_listening
 
 _SET_URL = "set REDIS_URL to redis://user:password@host:6379/0"
-_PASSWORD_KEYS = ("REDIS_PASSWORD", "REDISCLI_AUTH")
+# Of the official images and of Bitnami's (https://github.com/bitnami/containers/tree/main/bitnami/valkey).
+_PASSWORD_KEYS = ("REDIS_PASSWORD", "VALKEY_PASSWORD", "REDISCLI_AUTH", "VALKEYCLI_AUTH")
+_PORT_KEYS = ("REDIS_PORT_NUMBER", "VALKEY_PORT_NUMBER")
+# redis-stack, Bitnami: what is appended to the command line.
+_FLAG_KEYS = ("REDIS_ARGS", "REDIS_EXTRA_FLAGS", "VALKEY_EXTRA_FLAGS")
 
 
 def find_server(host: Host, settings: Settings) -> Server:
@@ -58,6 +62,8 @@ def _find_server(host: Host, settings: Settings) -> Server:
         return Server("on this host", (TcpTarget("127.0.0.1"),), _SET_URL, absence=place.absence)
     container = place.container
     username, password = _find_login(container)
+    if not password:
+        username, password = _ask_n8n(host, settings, container)
     targets = tuple(TcpTarget(each.host, each.port, username, password) for each in place.addresses)
     source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(password))
     return Server(source, targets, remedy, container.memory_limit_bytes)
@@ -85,21 +91,41 @@ def _parse_url(url: str) -> Target:
 
 
 def _find_words(container: Container) -> list[str]:
-    """The command line, and REDIS_ARGS, which the redis-stack image appends to it."""
-    return [*read_options(container), *container.environment.get("REDIS_ARGS", "").split()]
+    """The command line, and what the image appends to it."""
+    flags = " ".join(container.environment.get(key, "") for key in _FLAG_KEYS)
+    return [*read_options(container), *flags.split()]
 
 
 def _find_port(container: Container) -> int:
-    return to_port(find_option(_find_words(container), "--port"), REDIS_PORT)
+    words = _find_words(container)
+    told, tls_port = find_option(words, "--port"), find_option(words, "--tls-port")
+    if told == "0" and tls_port:
+        raise ReadError(
+            f"the container {clean(container.name)} speaks only TLS, at port {to_port(tls_port, REDIS_PORT)}: set"
+            " REDIS_URL to rediss://user:password@host:port/0?ssl_ca_certs=FILE"
+        )
+    in_environment = next((container.environment[key] for key in _PORT_KEYS if container.environment.get(key)), None)
+    return to_port(told or in_environment, REDIS_PORT)
 
 
 def _find_login(container: Container) -> tuple[str, str]:
     """Return user and password, both empty where no password is known."""
     password = find_option(_find_words(container), "--requirepass")
-    known = [container.environment[key] for key in _PASSWORD_KEYS if container.environment.get(key)]
-    password = password or (known[0] if known else None)
+    if not password or isinstance(password, Unevaluated):
+        password = next((container.environment[key] for key in _PASSWORD_KEYS if container.environment.get(key)), None)
     # By name, because a server without a password takes any for `default`, but none without a name.
     return ("default", password) if password else ("", "")
+
+
+def _ask_n8n(host: Host, settings: Settings, container: Container) -> tuple[str, str]:
+    """Return the login that n8n uses for the Redis in this container; empty where it uses none, or another Redis."""
+    n8n = find_container_of(host, settings, "N8N_CONTAINER")
+    environment = n8n.environment if n8n else {}
+    used = environment.get("QUEUE_BULL_REDIS_HOST")
+    password = environment.get("QUEUE_BULL_REDIS_PASSWORD")
+    if not used or not password or find_container(read_containers(host, settings), used) != container:
+        return "", ""
+    return environment.get("QUEUE_BULL_REDIS_USERNAME") or "default", password
 
 
 def _find_remedy(container: Container, has_password: bool) -> str:
@@ -108,6 +134,9 @@ def _find_remedy(container: Container, has_password: bool) -> str:
         return f"the container {name} has ACL users: {_SET_URL}, with a user that may run INFO and PING"
     if has_password:
         return f"the password of the container {name} was changed since, or is in its redis.conf: {_SET_URL}"
-    if container.environment.get("REDIS_PASSWORD_FILE"):
-        return f"the container {name} has REDIS_PASSWORD_FILE, a file only it can read: {_SET_URL}"
+    hidden = next((f"{key}_FILE" for key in _PASSWORD_KEYS if container.environment.get(f"{key}_FILE")), None)
+    if hidden:
+        return f"the container {name} has {hidden}, a file only it can read: {_SET_URL}"
+    if isinstance(find_option(words, "--requirepass"), Unevaluated):
+        return f"the command of the container {name} takes the password from a shell expression: {_SET_URL}"
     return f"neither the command nor the environment of the container {name} tells the password: {_SET_URL}"

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.core.findings import NotApplicable, ReadError, Starting
 from vpsmon.core.strict_json import ImpossibleNumber, check_numbers
 from vpsmon.core.text import clean
 from vpsmon.net.connection import Garbled
-from vpsmon.stack.redis.protocol import Command, Refused, Session, Target
+from vpsmon.stack.redis.protocol import Command, Refused, Session, Target, UntrustedCertificate
 
 _TIMEOUT_SECONDS = 2.0
 # Without a login, with a wrong one, and how servers before 6.2 said both.
@@ -86,8 +86,9 @@ class RedisSession:
         server, said = self._server, clean(text, 120)
         code = text.partition(" ")[0]
         if code == "LOADING":
-            meaning = "is loading its data from disk; wait, everything that needs it waits too"
-        elif code == "NOPERM":
+            waits = "is loading its data from disk; wait, everything that needs it waits too"
+            return Starting(f"Redis ({server.source}) {waits}")
+        if code == "NOPERM":
             meaning = f"refuses a command to this user: ACL SETUSER … +info +ping and read access; {said}"
         elif text.startswith(_LOGIN_REFUSALS):
             wants = "wants a password" if "required" in text.lower() else "refuses the password"
@@ -105,8 +106,12 @@ class RedisSession:
             return self._server.absence
         elif isinstance(error, ConnectionRefusedError):
             meaning = "is not listening; is it still starting?"
-        elif isinstance(error, Garbled):
-            meaning = "breaks off, or does not answer as Redis does: is the address right?"
+        elif isinstance(error, (Garbled, ConnectionResetError)):
+            meaning = "breaks off, or does not answer as Redis does: is the address right, or does it want rediss://?"
+        elif isinstance(error, UntrustedCertificate):
+            meaning = (
+                f"has a certificate that this machine does not trust ({error}): REDIS_URL=rediss://…?ssl_ca_certs=FILE"
+            )
         else:
             meaning = f"cannot be reached: {getattr(error, 'strerror', None) or type(error).__name__}"
         return ReadError(f"Redis ({self._server.source}) {meaning}")
