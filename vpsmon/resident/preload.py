@@ -60,7 +60,7 @@ def _load(sends_by_tls: bool) -> Iterator[bool]:
     for name in urgent:
         urgent += _import(name)
         yield True
-    from vpsmon.net.http_client import make_tls_context
+    from vpsmon.net.tls import make_tls_context
 
     yield True
     if sends_by_tls:

@@ -18,6 +18,8 @@ from vpsmon.stack.presence import REDIS_PORT
 Command = Sequence[str | int]
 
 _LONGEST_LINE_BYTES = 64_000
+# INFO has 8 kB, the longest list that is asked for has 200 short texts.
+_LARGEST_ANSWER_BYTES = 1_000_000
 
 
 class Refused(Exception):
@@ -106,7 +108,7 @@ class ProtocolSession:
             self.run([("SELECT", database)])
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
-        reader = Reader(self._connection, time.monotonic() + self._answer_seconds)
+        reader = Reader(self._connection, time.monotonic() + self._answer_seconds, _LARGEST_ANSWER_BYTES)
         reader.limit_time()
         # A server that takes no more clients says so and closes: then this fails, and why is still to be read.
         with suppress(ConnectionError):
