@@ -13,8 +13,9 @@ import pytest
 
 from vpsmon.core.findings import ReadError
 from vpsmon.net.connection import Garbled
-from vpsmon.stack.redis.protocol import Command, Refused, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.protocol import Command, Refused, Target, TcpTarget, Tls
 from vpsmon.stack.redis.session import RedisSession, Server
+from vpsmon.stack.redis.url import UnixTarget, parse_url
 
 
 @contextmanager
@@ -117,7 +118,34 @@ def test_where_the_likeliest_address_does_not_answer_the_next_one_is_asked() -> 
         RedisSession(Server("test", (nobody, nobody), "")).run([("PING",)], None)
 
 
-def test_a_plain_url_is_read_and_others_are_left_to_the_library() -> None:
-    assert parse_plain_url("redis://me:p%2Fw@cache:6390/4") == TcpTarget("cache", 6390, "me", "p/w", 4)
-    assert parse_plain_url("redis://:pw@[::1]") == TcpTarget("::1", 6379, "", "pw", 0)
-    assert [parse_plain_url(url) for url in ("rediss://h", "unix:///s", "redis://h?db=1", "h:6379")] == [None] * 4
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://me:p%2Fw@cache:6390/4", TcpTarget("cache", 6390, "me", "p/w", 4)),
+        ("redis://:pw@[::1]", TcpTarget("::1", 6379, "", "pw", 0)),
+        ("redis://h/3?db=1", TcpTarget("h", 6379, "", "", 1)),
+        ("rediss://h", TcpTarget("h", 6379, tls=Tls())),
+        ("rediss://h?ssl_ca_certs=/ca&ssl_check_hostname=false", TcpTarget("h", tls=Tls("/ca", checks_name=False))),
+        ("rediss://h?ssl_cert_reqs=none", TcpTarget("h", tls=Tls(verifies=False, checks_name=False))),
+        ("rediss://h?ssl_certfile=/c&ssl_keyfile=/k", TcpTarget("h", tls=Tls("", "/c", "/k"))),
+        ("unix://me:pw@/run/redis.sock?db=2", UnixTarget("/run/redis.sock", "me", "pw", 2)),
+    ],
+)
+def test_a_url_is_read(url: str, target: Target) -> None:
+    assert parse_url(url) == target
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["h:6379", "http://h", "unix://", "redis://h/x", "redis://h?db", "rediss://h?ssl_cert_reqs=s3cret", "redis://h:x"],
+)
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_url(url)
+
+
+@pytest.mark.parametrize("url", ["redis://h?s3cret=1", "redis://h?ssl_ca_certs=/x", "rediss://:pa?s3cret=t@h"])
+def test_an_option_that_is_not_known_is_refused_and_those_that_are_named(url: str) -> None:
+    with pytest.raises(ReadError, match=r"^REDIS_URL has an option that is not supported: db is") as caught:
+        parse_url(url)
+    assert "s3cret" not in str(caught.value)

@@ -12,8 +12,9 @@ from vpsmon.stack.command_line import find_option, read_options, to_port
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.locate import locate
 from vpsmon.stack.presence import REDIS_PORT
-from vpsmon.stack.redis.protocol import Command, Target, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.protocol import Command, TcpTarget
 from vpsmon.stack.redis.session import RedisSession, Server
+from vpsmon.stack.redis.url import parse_url
 from vpsmon.system.host import Host
 from vpsmon.system.proc import is_listening
 
@@ -65,7 +66,7 @@ def _find_server(host: Host, settings: Settings) -> Server:
 
 def _read_url(url: str) -> Server:
     try:
-        target = _parse_url(url)
+        target = parse_url(url)
     except ValueError:
         # The complaint repeats the part that is not understood, which may be the password.
         raise ReadError(
@@ -73,15 +74,6 @@ def _read_url(url: str) -> Server:
             " special characters of the password as %XX"
         ) from None
     return Server("REDIS_URL", (target,), "check user and password in REDIS_URL")
-
-
-def _parse_url(url: str) -> Target:
-    plain = parse_plain_url(url)
-    if plain:
-        return plain
-    from vpsmon.stack.redis.library import parse_library_url
-
-    return parse_library_url(url)
 
 
 def _find_words(container: Container) -> list[str]:
