@@ -70,7 +70,7 @@ def test_an_answer_of_16_mb_is_refused_after_the_first(telegram: FakeTelegram) -
     telegram.always = Answer(200, b"[" + b"{}," * 5_000_000 + b"{}]")
     failure = fail(site(port_of(telegram)))
     assert f"127.0.0.1:{port_of(telegram)}: the answer is larger than 1 MB: is this the right server?" in str(failure)
-    assert (failure.cause, failure.is_on_this_side) == ("no_answer", False)
+    assert (failure.cause, failure.is_on_this_side) == ("too_large", False)
     telegram.always = Answer(200, b"[" + b"{}," * 500_000 + b"{}]")
     assert len(ask(Host(), site(port_of(telegram)), "/", {}, largest_bytes=2_000_000).body) == 1_500_004
 

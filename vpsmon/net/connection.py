@@ -39,6 +39,10 @@ class Garbled(OSError):
     """What answers does not speak the protocol, or stopped in the middle; the text says so without quoting it."""
 
 
+class TooLarge(Garbled):
+    """There is no end to what answers."""
+
+
 class Connected(NamedTuple):
     """A connection, and the position of the place that took it."""
 
@@ -219,7 +223,7 @@ class Reader:
         self._buffer += data
         self._count += len(data)
         if self._count > self._largest_bytes:
-            raise Garbled(
+            raise TooLarge(
                 f"the answer is larger than {self._largest_bytes / 1_000_000:g} MB: is this the right server?"
             )
         return bool(data)

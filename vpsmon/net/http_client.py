@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from vpsmon.net.connection import Garbled, connect
+from vpsmon.net.connection import Garbled, TooLarge, connect
 from vpsmon.net.http_exchange import Unsendable, encode_head, exchange
 from vpsmon.net.http_reply import LARGEST_REPLY_BYTES, Cause, HttpReply, RequestFailed
 
@@ -164,8 +164,10 @@ def _explain(error: OSError | ValueError, cause: Cause) -> tuple[str, Cause]:
     """Say what went wrong without repeating the URL, which may hold a token."""
     if isinstance(error, TimeoutError):
         return "no answer in time", cause
-    if isinstance(error, (Garbled, Unsendable)):
-        return str(error), "unusable" if isinstance(error, Unsendable) else cause
+    if isinstance(error, Unsendable):
+        return str(error), "unusable"
+    if isinstance(error, Garbled):
+        return str(error), "too_large" if isinstance(error, TooLarge) else cause
     if not isinstance(error, OSError):
         return "the URL is malformed: its host is no name", "unusable"
     # By their attributes, because importing ssl takes 10 ms where nothing has used it.

@@ -8,10 +8,11 @@ from vpsmon.core.findings import ReadError
 
 # What services answer is a hundredth of this; a megabyte of `{},` becomes 24 MB of objects.
 LARGEST_REPLY_BYTES = 1_000_000
-# not_sent: there was no connection, so nothing can have arrived; no_answer: it may have arrived;
+# not_sent: there was no connection, so nothing can have arrived; no_answer: it may have arrived; too_large: it is
+# answered without an end, by something else than what was asked for;
 # untrusted: the certificate of the server is not trusted here; unusable: a URL, key or proxy setting that HTTP cannot
 # carry or the proxy does not take.
-Cause = Literal["not_sent", "no_answer", "untrusted", "unusable"]
+Cause = Literal["not_sent", "no_answer", "too_large", "untrusted", "unusable"]
 
 
 class HttpReply(NamedTuple):

@@ -133,7 +133,7 @@ def read_sessions(host: Host, waha: Waha) -> list[Session]:
     try:
         reply = ask(host, waha.site, "/api/sessions?all=true", headers)
     except RequestFailed as failure:
-        if failure.is_on_this_side:
+        if failure.is_on_this_side or failure.cause == "too_large":
             raise
         raise Silent(str(failure)) from None
     _check_status(reply, waha)
