@@ -18,6 +18,7 @@ from vpsmon.net.http_reply import LARGEST_REPLY_BYTES, Cause, HttpReply, Request
 if TYPE_CHECKING:
     from vpsmon.net.proxy import Proxy
 
+LOADED_LATE = ("vpsmon.net.proxy", "vpsmon.net.tls")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # For looking up a name there is no limit but this one.
 _LOOK_UP_SECONDS = 0.2
