@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
 import ssl
@@ -16,7 +17,7 @@ import pytest
 from tests.kit.relay import make_certificate
 from vpsmon.core.findings import ReadError
 from vpsmon.net.connection import Garbled
-from vpsmon.stack.redis.protocol import Command, Refused, Target, TcpTarget, Tls
+from vpsmon.stack.redis.protocol import Command, Refused, Target, TcpTarget, Tls, UntrustedCertificate
 from vpsmon.stack.redis.session import RedisSession, Server
 from vpsmon.stack.redis.url import UnixTarget, parse_url
 
@@ -184,8 +185,11 @@ def test_a_certificate_is_trusted_only_where_the_url_says_so(tmp_path: Path) -> 
             f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}",
             f"rediss://127.0.0.1:{port}?ssl_check_hostname=false",
         ):
-            with pytest.raises(ssl.SSLCertVerificationError):
+            with pytest.raises(UntrustedCertificate):
                 ask(parse_url(refused))
+        reason = "does not trust (self-signed certificate): REDIS_URL=rediss://"
+        with pytest.raises(ReadError, match=re.escape(reason)):
+            RedisSession(Server("test", (parse_url(f"rediss://localhost:{port}"),), "")).run([("PING",)], None)
         for taken in (
             f"rediss://localhost:{port}?ssl_ca_certs={certificate}",
             f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}&ssl_check_hostname=false",

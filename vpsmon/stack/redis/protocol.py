@@ -25,6 +25,10 @@ class Refused(Exception):
     """What the server says instead of an answer, its code first: WRONGTYPE Operation against a key …"""
 
 
+class UntrustedCertificate(OSError):
+    """The server's certificate is not one of those that this machine trusts; the text says why not."""
+
+
 class Session(Protocol):
     """A connection that is logged in."""
 
@@ -67,7 +71,7 @@ class Tls(NamedTuple):
     checks_name: bool = True
 
     def wrap(self, connection: socket.socket, host: str) -> socket.socket:
-        """Return the connection with TLS. Raises OSError."""
+        """Return the connection with TLS. Raises OSError: UntrustedCertificate where that is the reason."""
         import ssl
 
         from vpsmon.net.tls import make_tls_context
@@ -82,6 +86,9 @@ class Tls(NamedTuple):
                 # Without a password of its own, a key that has one would be asked for on the terminal.
                 context.load_cert_chain(self.certificate, self.key or None, password="")
             return context.wrap_socket(connection, server_hostname=host)
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise UntrustedCertificate(error.verify_message) from None
         except BaseException:
             connection.close()
             raise

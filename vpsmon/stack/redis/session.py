@@ -10,7 +10,7 @@ from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.strict_json import ImpossibleNumber, check_numbers
 from vpsmon.core.text import clean
 from vpsmon.net.connection import Garbled
-from vpsmon.stack.redis.protocol import Command, Refused, Session, Target
+from vpsmon.stack.redis.protocol import Command, Refused, Session, Target, UntrustedCertificate
 
 _TIMEOUT_SECONDS = 2.0
 # Without a login, with a wrong one, and how servers before 6.2 said both.
@@ -107,6 +107,10 @@ class RedisSession:
             meaning = "is not listening; is it still starting?"
         elif isinstance(error, Garbled):
             meaning = "breaks off, or does not answer as Redis does: is the address right?"
+        elif isinstance(error, UntrustedCertificate):
+            meaning = (
+                f"has a certificate that this machine does not trust ({error}): REDIS_URL=rediss://…?ssl_ca_certs=FILE"
+            )
         else:
             meaning = f"cannot be reached: {getattr(error, 'strerror', None) or type(error).__name__}"
         return ReadError(f"Redis ({self._server.source}) {meaning}")
