@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Only these modules may reach outside the process.
-DOORS = {"host.py", "http_client.py", "smtp.py"}
+DOORS = {"host.py", "smtp.py"}
 # Variables of the environment that the README names, of vpsmon's start and of other programs.
 NOT_OURS = {"VPSMON_CONFIG", "DOCKER_HOST", "REDIS_PASSWORD"}
 ALL_CHECKS = [*load_checks("kernel"), *load_checks("stack")]

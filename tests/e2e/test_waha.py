@@ -110,6 +110,7 @@ def test_a_session_that_restarts_is_a_warning_until_it_works(waha: FakeWaha) -> 
         (reply({"sessions": []}), "unknown", "not a list of sessions"),
         (reply(None), "unknown", "not a list of sessions"),
         (Answer(200, b"\xff\xfe\x00"), "unknown", "no JSON"),
+        (Answer(200, b"[" + b"{}," * 5_000_000 + b"{}]"), "unknown", "the answer is larger than 1 MB"),
         (Answer(lost=True), "warning", "no usable answer"),
         (never(), "warning", "no answer in time"),
     ],

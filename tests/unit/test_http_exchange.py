@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from vpsmon.net.connection import Garbled
-from vpsmon.net.http_exchange import exchange
+from vpsmon.net.http_exchange import Unsendable, exchange
 from vpsmon.stack.docker.api import join_frames
 
 
@@ -89,7 +89,7 @@ def test_the_deadline_is_for_the_whole_answer_however_slowly_it_trickles() -> No
 
 def test_a_line_break_never_gets_into_a_request() -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, pytest.raises(Garbled):
+    with ours, theirs, pytest.raises(Unsendable, match="X-Api-Key"):
         exchange(ours, "GET", "/x", {"X-Api-Key": "a\r\nHost: elsewhere"}, None, time.monotonic() + 1)
 
 

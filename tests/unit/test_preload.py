@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import vpsmon
-from vpsmon.net import http_client
+from vpsmon.net import tls
 from vpsmon.resident import preload as readiness
 from vpsmon.resident.preload import Preload
 
@@ -24,7 +24,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return importlib.import_module(name)
 
     monkeypatch.setattr(readiness, "import_module", note_and_import)
-    monkeypatch.setattr(http_client, "make_tls_context", lambda: names.append("TLS"))
+    monkeypatch.setattr(tls, "make_tls_context", lambda: names.append("TLS"))
     return names
 
 

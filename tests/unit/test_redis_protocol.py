@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from tests.kit.relay import make_certificate
 from vpsmon.core.findings import ReadError
 from vpsmon.net.connection import Garbled
-from vpsmon.stack.redis.protocol import Command, Refused, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.protocol import Command, Refused, Target, TcpTarget, Tls, UntrustedCertificate
 from vpsmon.stack.redis.session import RedisSession, Server
+from vpsmon.stack.redis.url import UnixTarget, parse_url
 
 
 @contextmanager
@@ -35,7 +40,7 @@ def server(*answers: bytes) -> Iterator[tuple[TcpTarget, list[bytes]]]:
         listening.shutdown()
 
 
-def ask(target: TcpTarget, commands: Sequence[Command] = (("PING",),)) -> list[object]:
+def ask(target: Target, commands: Sequence[Command] = (("PING",),)) -> list[object]:
     session = target.connect(None, 5, 5)
     try:
         return session.run(commands)
@@ -117,7 +122,99 @@ def test_where_the_likeliest_address_does_not_answer_the_next_one_is_asked() -> 
         RedisSession(Server("test", (nobody, nobody), "")).run([("PING",)], None)
 
 
-def test_a_plain_url_is_read_and_others_are_left_to_the_library() -> None:
-    assert parse_plain_url("redis://me:p%2Fw@cache:6390/4") == TcpTarget("cache", 6390, "me", "p/w", 4)
-    assert parse_plain_url("redis://:pw@[::1]") == TcpTarget("::1", 6379, "", "pw", 0)
-    assert [parse_plain_url(url) for url in ("rediss://h", "unix:///s", "redis://h?db=1", "h:6379")] == [None] * 4
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://me:p%2Fw@cache:6390/4", TcpTarget("cache", 6390, "me", "p/w", 4)),
+        ("redis://:pw@[::1]", TcpTarget("::1", 6379, "", "pw", 0)),
+        ("redis://h/3?db=1", TcpTarget("h", 6379, "", "", 1)),
+        ("rediss://h", TcpTarget("h", 6379, tls=Tls())),
+        ("rediss://h?ssl_ca_certs=/ca&ssl_check_hostname=false", TcpTarget("h", tls=Tls("/ca", checks_name=False))),
+        ("rediss://h?ssl_cert_reqs=none", TcpTarget("h", tls=Tls(verifies=False, checks_name=False))),
+        ("rediss://h?ssl_certfile=/c&ssl_keyfile=/k", TcpTarget("h", tls=Tls("", "/c", "/k"))),
+        ("unix://me:pw@/run/redis.sock?db=2", UnixTarget("/run/redis.sock", "me", "pw", 2)),
+    ],
+)
+def test_a_url_is_read(url: str, target: Target) -> None:
+    assert parse_url(url) == target
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["h:6379", "http://h", "unix://", "redis://h/x", "redis://h?db", "rediss://h?ssl_cert_reqs=s3cret", "redis://h:x"],
+)
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_url(url)
+
+
+@pytest.mark.parametrize("url", ["redis://h?s3cret=1", "redis://h?ssl_ca_certs=/x", "rediss://:pa?s3cret=t@h"])
+def test_an_option_that_is_not_known_is_refused_and_those_that_are_named(url: str) -> None:
+    with pytest.raises(ReadError, match=r"^REDIS_URL has an option that is not supported: db is") as caught:
+        parse_url(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@contextmanager
+def tls_server(folder: Path, wants_certificate: bool = False) -> Iterator[tuple[int, str]]:
+    """A server with TLS that answers PONG, and the file of its certificate, which is of localhost."""
+    certificate, key = make_certificate(folder, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    if wants_certificate:
+        context.load_verify_locations(certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as secured:
+                secured.recv(65536)
+                secured.sendall(b"+PONG\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True).start()
+        yield listening.server_address[1], str(certificate)
+        listening.shutdown()
+
+
+def test_a_certificate_is_trusted_only_where_the_url_says_so(tmp_path: Path) -> None:
+    with tls_server(tmp_path) as (port, certificate):
+        for refused in (
+            f"rediss://localhost:{port}",
+            f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}",
+            f"rediss://127.0.0.1:{port}?ssl_check_hostname=false",
+        ):
+            with pytest.raises(UntrustedCertificate):
+                ask(parse_url(refused))
+        reason = "does not trust (self-signed certificate): REDIS_URL=rediss://"
+        with pytest.raises(ReadError, match=re.escape(reason)):
+            RedisSession(Server("test", (parse_url(f"rediss://localhost:{port}"),), "")).run([("PING",)], None)
+        for taken in (
+            f"rediss://localhost:{port}?ssl_ca_certs={certificate}",
+            f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}&ssl_check_hostname=false",
+            f"rediss://127.0.0.1:{port}?ssl_cert_reqs=none",
+        ):
+            assert ask(parse_url(taken)) == ["PONG"]
+
+
+def test_a_certificate_of_our_own_is_shown_to_a_server_that_wants_one(tmp_path: Path) -> None:
+    with tls_server(tmp_path, wants_certificate=True) as (port, certificate):
+        url = f"rediss://localhost:{port}?ssl_ca_certs={certificate}"
+        with pytest.raises(OSError, match=r"."):
+            ask(parse_url(url))
+        assert ask(parse_url(f"{url}&ssl_certfile={certificate}&ssl_keyfile={tmp_path / 'key.pem'}")) == ["PONG"]
+
+
+def test_a_unix_socket_is_spoken_to_and_one_that_is_gone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with pytest.raises(FileNotFoundError):
+        ask(parse_url(f"unix://{path}"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        session = threading.Thread(target=lambda: listening.accept()[0].sendall(b"+PONG\r\n"), daemon=True)
+        session.start()
+        assert ask(parse_url(f"unix://{path}")) == ["PONG"]
+    with pytest.raises(ConnectionRefusedError):
+        ask(parse_url(f"unix://{path}"))

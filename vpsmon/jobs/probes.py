@@ -146,10 +146,14 @@ def probe_waha(host: Host, config: Config) -> str:
 def probe_telegram(host: Host, config: Config) -> str:
     """Return the bot's name, as Telegram's getMe tells it."""
     from vpsmon.alerts.telegram import fetch_bot_name, make_destination
+    from vpsmon.net.http_client import describe_proxy
 
     if not config.settings.has_telegram:
         raise NotApplicable("not set up: put TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID into monitor.conf")
-    return f"@{fetch_bot_name(host, make_destination(config.settings))}, chat {config.settings.TELEGRAM_CHAT_ID}"
+    destination = make_destination(config.settings)
+    proxy = describe_proxy(destination.api_base)
+    through = f", through the proxy {proxy}" if proxy else ""
+    return f"@{fetch_bot_name(host, destination)}, chat {config.settings.TELEGRAM_CHAT_ID}{through}"
 
 
 def probe_email(host: Host, config: Config) -> str:

@@ -1,28 +1,36 @@
-"""A request to a web server, over TCP with or without TLS, without a proxy and without following redirects.
+"""A request to a web server, over TCP with or without TLS, directly or through an HTTP proxy, without redirects.
 
 A redirect is an answer like another: following it would turn a POST into a GET, and take secrets elsewhere.
 """
 
 from __future__ import annotations
 
-import os
+import socket
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from vpsmon.core.findings import ReadError
-from vpsmon.net.connection import connect
-from vpsmon.net.http_exchange import exchange
-from vpsmon.net.http_reply import HttpReply
+from vpsmon.net.connection import Garbled, TooLarge, connect
+from vpsmon.net.http_exchange import Unsendable, encode_head, exchange
+from vpsmon.net.http_reply import LARGEST_REPLY_BYTES, Cause, HttpReply, RequestFailed
 
 if TYPE_CHECKING:
-    import ssl
-    import urllib.request
+    from vpsmon.net.proxy import Proxy
 
-_LARGEST_REPLY_BYTES = 4_000_000
+LOADED_LATE = ("vpsmon.net.proxy", "vpsmon.net.tls")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# For looking up a name there is no limit but this one.
+_LOOK_UP_SECONDS = 0.2
+
+
+class _Server(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    # As it stands in the URL.
+    netloc: str
+    target: str
 
 
 def request(
@@ -32,46 +40,100 @@ def request(
     headers: Mapping[str, str],
     timeout_seconds: float,
     through_proxy: bool = False,
+    largest_bytes: int = LARGEST_REPLY_BYTES,
 ) -> HttpReply:
-    """Return the answer of a web server, whatever its status. Raises ReadError when there is none in time.
+    """Return the answer of a web server, whatever its status. Raises RequestFailed when there is none in time.
 
-    The time is for all of it: for looking up a name there is no limit of its own.
-    `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
-    """
-    return _answer_within(
-        timeout_seconds, lambda: _request(method, url, body, headers, timeout_seconds, through_proxy)
-    )
-
-
-def fetch(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float) -> HttpReply:
-    """Return the answer of a web server, whatever its status.
-
-    Raises OSError: TimeoutError when there is no whole answer in time; ValueError for a URL that is none.
+    The time is for all of it. `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached
+    through one.
     """
     deadline = time.monotonic() + timeout_seconds
-    parts = urlsplit(url)
-    port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    if not parts.hostname or parts.username is not None:
-        raise ValueError("not a URL that can be asked")
+
+    def ask() -> HttpReply:
+        server = _parse_url(url)
+        proxy = _find_proxy(server) if through_proxy else None
+        try:
+            encode_head(method, server.target, headers)  # a fault on this side is one also where nothing listens
+            connection = _open(server, proxy, deadline)
+        except (OSError, ValueError) as error:
+            raise RequestFailed(*_explain(error, "not_sent")) from None
+        with connection:
+            try:
+                return _exchange(connection, server, proxy, method, headers, body, deadline, largest_bytes)
+            except (OSError, ValueError) as error:
+                raise RequestFailed(*_explain(error, "no_answer")) from None
+
+    return _answer_within(timeout_seconds + _LOOK_UP_SECONDS, ask)
+
+
+def describe_proxy(url: str) -> str:
+    """Return the proxy that leads to a URL, without its password; empty for none. Raises RequestFailed."""
+    proxy = _find_proxy(_parse_url(url))
+    return proxy.describe() if proxy else ""
+
+
+def _parse_url(url: str) -> _Server:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if not port or not parts.hostname or parts.username is not None:
+        raise RequestFailed("the URL is malformed: write http://host:port or https://host", "unusable")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    fields = {"Host": parts.netloc, "User-Agent": "vpsmon", "Accept": "*/*", **headers}
-    with connect(parts.hostname, port, deadline) as plain:
-        if parts.scheme == "http":
-            return exchange(plain, method, target, fields, body, deadline)
-        with make_tls_context().wrap_socket(plain, server_hostname=parts.hostname) as secured:
-            return exchange(secured, method, target, fields, body, deadline)
+    return _Server(parts.scheme, parts.hostname, port, parts.netloc, target)
 
 
-@lru_cache(maxsize=1)
-def make_tls_context() -> ssl.SSLContext:
-    """Return the context of all TLS connections: reading the authorities takes 20 ms, so it is kept."""
-    import ssl
+def _find_proxy(server: _Server) -> Proxy | None:
+    from vpsmon.net.proxy import find_proxy
 
-    return ssl.create_default_context()
+    return find_proxy(server.scheme, server.host, server.port)
+
+
+def _open(server: _Server, proxy: Proxy | None, deadline: float) -> socket.socket:
+    """Return a connection over which the server can be asked. Raises OSError, ValueError, RequestFailed."""
+    if proxy is None:
+        connection = connect(server.host, server.port, deadline)
+    else:
+        from vpsmon.net.proxy import connect_to_proxy, open_tunnel
+
+        if server.scheme == "http":
+            return connect_to_proxy(proxy, deadline)
+        connection = open_tunnel(proxy, server.host, server.port, deadline)
+    if server.scheme == "http":
+        return connection
+    from vpsmon.net.tls import make_tls_context
+
+    try:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        return make_tls_context().wrap_socket(connection, server_hostname=server.host)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _exchange(
+    connection: socket.socket,
+    server: _Server,
+    proxy: Proxy | None,
+    method: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    deadline: float,
+    largest_bytes: int,
+) -> HttpReply:
+    fields = {"Host": server.netloc, "User-Agent": "vpsmon", "Accept": "*/*", **headers}
+    if proxy is None or server.scheme != "http":
+        return exchange(connection, method, server.target, fields, body, deadline, largest_bytes)
+    target = f"http://{server.netloc}{server.target}"
+    reply = exchange(connection, method, target, {**fields, **proxy.headers}, body, deadline, largest_bytes)
+    if reply.status == 407:  # of no server, only of a proxy (RFC 9110, section 15.5.8)
+        raise proxy.refuse(reply.status, server.netloc)
+    return reply
 
 
 def _answer_within(seconds: float, ask: Callable[[], HttpReply]) -> HttpReply:
-    """Return what `ask` returns, or raise what it raises. Raises ReadError when that takes longer.
+    """Return what `ask` returns, or raise what it raises. Raises RequestFailed when that takes longer.
 
     Where no thread can be started, it takes as long as it takes.
     """
@@ -93,70 +155,26 @@ def _answer_within(seconds: float, ask: Callable[[], HttpReply]) -> HttpReply:
     try:
         outcome = outcomes.get(timeout=seconds)
     except queue.Empty:
-        raise ReadError("no answer in time") from None
+        raise RequestFailed("no answer in time", "no_answer") from None
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def _request(
-    method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float, through_proxy: bool
-) -> HttpReply:
-    try:
-        if through_proxy and _has_proxy():
-            return _request_through_proxy(method, url, body, headers, timeout_seconds)
-        return fetch(method, url, body, headers, timeout_seconds)
-    except (OSError, ValueError) as error:
-        # ValueError: a header or URL that HTTP cannot carry; its text would repeat it.
-        raise ReadError(_name_network_error(error)) from None
-
-
-def _has_proxy() -> bool:
-    names = (f"{kind}_proxy" for kind in ("http", "https", "all"))
-    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
-
-
-def _request_through_proxy(
-    method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float
-) -> HttpReply:
-    """urllib knows all about proxies, and takes 30 ms to be imported.
-
-    And not requests: the texts of urllib's exceptions do not hold the URL, and so never the bot token.
-    """
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    try:
-        request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)  # noqa: S310 the scheme is checked by the caller
-        opener = urllib.request.build_opener(_make_redirect_stopper())
-        try:
-            reply = opener.open(request, timeout=timeout_seconds)
-        except urllib.error.HTTPError as refusal:
-            reply = refusal
-        with reply:
-            return HttpReply(reply.status or 0, reply.read(_LARGEST_REPLY_BYTES))
-    except urllib.error.URLError as error:
-        raise ReadError(_name_network_error(error.reason)) from None
-    except http.client.HTTPException as error:
-        raise ReadError(_name_network_error(error)) from None
-
-
-def _make_redirect_stopper() -> urllib.request.HTTPRedirectHandler:
-    """A redirect is an answer like another: following it would turn a POST into a GET, and take secrets elsewhere."""
-    import urllib.request
-
-    class RedirectStopper(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *args: object, **keywords: object) -> None:
-            return None
-
-    return RedirectStopper()
-
-
-def _name_network_error(reason: object) -> str:
+def _explain(error: OSError | ValueError, cause: Cause) -> tuple[str, Cause]:
     """Say what went wrong without repeating the URL, which may hold a token."""
-    if isinstance(reason, TimeoutError):
-        return "no answer in time"
-    if isinstance(reason, OSError) and reason.strerror:
-        return str(reason.strerror)
-    return type(reason).__name__
+    if isinstance(error, TimeoutError):
+        return "no answer in time", cause
+    if isinstance(error, Unsendable):
+        return str(error), "unusable"
+    if isinstance(error, Garbled):
+        return str(error), "too_large" if isinstance(error, TooLarge) else cause
+    if not isinstance(error, OSError):
+        return "the URL is malformed: its host is no name", "unusable"
+    # By their attributes, because importing ssl takes 10 ms where nothing has used it.
+    if why := getattr(error, "verify_message", None):
+        remedy = "its authority belongs into the system's, or into the file that SSL_CERT_FILE names"
+        return f"its certificate is not trusted here ({why}): {remedy}", "untrusted"
+    if why := getattr(error, "reason", None):
+        return f"no TLS connection: {why.replace('_', ' ').lower()}", cause
+    return error.strerror or type(error).__name__, cause

@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
+from vpsmon.net.connection import connect
+from vpsmon.net.tls import make_tls_context
 
 if TYPE_CHECKING:
     import smtplib
+    import socket
     import ssl
 
 _TIMEOUT_SECONDS = 10.0
@@ -132,9 +136,17 @@ def _connect(server: MailServer) -> smtplib.SMTP:
     """Return a connection, encrypted where that is offered. Raises Rejected, OSError, SMTPException."""
     import smtplib
 
+    class Client(smtplib.SMTP):
+        """As it is, but that the addresses of a name race, and TLS from the start is one of the connections."""
+
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+            connection = connect(host, port, time.monotonic() + timeout)
+            connection.settimeout(timeout)
+            return _make_context(server).wrap_socket(connection, server_hostname=host) if server.is_tls else connection
+
+    connection = Client(server.host, server.port, timeout=_TIMEOUT_SECONDS)
     if server.is_tls:
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=_TIMEOUT_SECONDS, context=_make_context(server))
-    connection = smtplib.SMTP(server.host, server.port, timeout=_TIMEOUT_SECONDS)
+        return connection
     try:
         connection.ehlo()
         if connection.has_extn("starttls"):
@@ -151,11 +163,12 @@ def _connect(server: MailServer) -> smtplib.SMTP:
 def _make_context(server: MailServer) -> ssl.SSLContext:
     import ssl
 
-    context = ssl.create_default_context()
-    if server.is_here:
-        # What may be said in the clear here may be said to a certificate that nobody has signed.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    if not server.is_here:
+        return make_tls_context()
+    # What may be said in the clear here may be said to a certificate that nobody has signed.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -9,6 +9,8 @@ from importlib import import_module
 # What copies of the monitor run. What these import only in their functions, LOADED_LATE says in each of them.
 _COPY_OF_PASSES = "vpsmon.resident.pass_child"
 _COPY_OF_TASKS = "vpsmon.resident.child_tasks"
+# What a message goes out by.
+_REQUESTS = "vpsmon.net.http_client"
 _CALM_SECONDS = 120.0
 
 
@@ -56,11 +58,11 @@ def _load(sends_by_tls: bool) -> Iterator[bool]:
     for name in of_a_pass:
         urgent += _import(name)
         yield name == of_a_pass[-1]
-    urgent.append(_COPY_OF_TASKS)
+    urgent += [_COPY_OF_TASKS, _REQUESTS]
     for name in urgent:
         urgent += _import(name)
         yield True
-    from vpsmon.net.http_client import make_tls_context
+    from vpsmon.net.tls import make_tls_context
 
     yield True
     if sends_by_tls:

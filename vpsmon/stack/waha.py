@@ -13,12 +13,20 @@ from urllib.parse import quote
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean, format_duration
-from vpsmon.net.http_reply import HttpReply
+from vpsmon.net.http_reply import HttpReply, RequestFailed
 from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.locate import find_container_of, locate
 from vpsmon.stack.presence import WAHA_PORT
-from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addresses, site_of_setting
+from vpsmon.stack.web import (
+    Site,
+    ask,
+    has_listener,
+    make_key_header,
+    parse_json,
+    site_of_addresses,
+    site_of_setting,
+)
 from vpsmon.stack.web_post import post
 from vpsmon.system.host import Host
 
@@ -121,11 +129,13 @@ def describe_waha(waha: Waha) -> str:
 
 def read_sessions(host: Host, waha: Waha) -> list[Session]:
     """Return all sessions, also stopped ones. Raises Silent, Broken, or ReadError where the owner has to mend it."""
-    headers = {"X-Api-Key": waha.key} if waha.key else {}
+    headers = make_key_header("X-Api-Key", waha.key, waha.key_source)
     try:
         reply = ask(host, waha.site, "/api/sessions?all=true", headers)
-    except ReadError as error:
-        raise Silent(str(error)) from None
+    except RequestFailed as failure:
+        if failure.is_on_this_side or failure.cause == "too_large":
+            raise
+        raise Silent(str(failure)) from None
     _check_status(reply, waha)
     return parse_sessions(reply.body)
 
@@ -196,7 +206,7 @@ def start_session(host: Host, waha: Waha, name: str) -> None:
 
 
 def _post_session(host: Host, waha: Waha, name: str, verb: str) -> None:
-    headers = {"X-Api-Key": waha.key} if waha.key else {}
+    headers = make_key_header("X-Api-Key", waha.key, waha.key_source)
     reply = post(host, waha.site, f"/api/sessions/{quote(name, safe='', errors='replace')}/{verb}", headers)
     if reply.status == 404:
         raise ReadError(f"it knows no session {clean(name)}, or is older than 2024.9")

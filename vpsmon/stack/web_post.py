@@ -9,29 +9,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vpsmon.core.findings import ReadError
-from vpsmon.net.http_reply import HttpReply
-from vpsmon.stack.web import Site
+from vpsmon.net.http_reply import HttpReply, RequestFailed
+from vpsmon.stack.web import Site, order_urls
 from vpsmon.system.host import Host
 
 # WAHA stops a session, waits 3 s and starts it again before it answers.
 _TIMEOUT_SECONDS = 20.0
-_NOT_REACHED = ("Connection refused", "No route to host", "Network is unreachable")
 
 
 def post(host: Host, site: Site, path: str, headers: Mapping[str, str], content: Any = None) -> HttpReply:
-    """Return the answer to a POST, whatever its status. Raises ReadError when there is none.
+    """Return the answer to a POST, whatever its status. Raises RequestFailed when there is none.
 
     Another URL of the service is tried only where nothing can have arrived at the first: nothing is done twice.
     """
     body = b"" if content is None else json.dumps(content).encode()
     sent = {**headers, "Content-Type": "application/json"} if body else headers
-    error = ReadError("no URL is known")
-    for url in site.urls:
+    failure = RequestFailed("no URL is known", "unusable")
+    for url in order_urls(host, site):
         try:
             return host.request("POST", url + path, body, sent, _TIMEOUT_SECONDS)
-        except ReadError as failure:
-            error = ReadError(f"{url}: {failure}")
-            if str(failure) not in _NOT_REACHED:
+        except RequestFailed as error:
+            failure = RequestFailed(f"{url}: {error}", error.cause)
+            if error.cause != "not_sent":
                 break
-    raise error
+    raise failure

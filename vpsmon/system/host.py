@@ -3,7 +3,7 @@
 Other doors: docker_api.py and docker_library.py (the engine), the sessions of PostgreSQL and Redis, smtp.py (a mail
 server), container_process.py (signals), doorbells.py and systemd.py (what wakes the monitor, and whom it tells).
 
-Heavy modules (subprocess, urllib) are imported by the method that needs them: a pass that has nothing to send must
+Heavy modules (subprocess, socket) are imported by the method that needs them: a pass that has nothing to send must
 not pay for them.
 """
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from vpsmon.config.settings import SECRET_KEYS
 from vpsmon.core.findings import ReadError
+from vpsmon.net.http_reply import LARGEST_REPLY_BYTES
 from vpsmon.system.disk_space import DiskSpace, read_disk_space
 
 if TYPE_CHECKING:
@@ -180,12 +181,13 @@ class Host:
         headers: Mapping[str, str],
         timeout_seconds: float,
         through_proxy: bool = False,
+        largest_bytes: int = LARGEST_REPLY_BYTES,
     ) -> HttpReply:
-        """Return the answer of a web server, whatever its status. Raises ReadError when there is none in time.
+        """Return the answer of a web server, whatever its status. Raises RequestFailed when there is none in time.
 
-        The time is for all of it: for looking up a name there is no limit of its own.
-        `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
+        The time is for all of it. `through_proxy` honours HTTPS_PROXY and its like; a container's address is never
+        reached through one. An answer that is larger than `largest_bytes` is none.
         """
         from vpsmon.net.http_client import request
 
-        return request(method, url, body, headers, timeout_seconds, through_proxy)
+        return request(method, url, body, headers, timeout_seconds, through_proxy, largest_bytes)

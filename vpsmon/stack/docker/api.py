@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from vpsmon.core.strict_json import parse_strictly
 from vpsmon.net.http_reply import HttpReply
 
+# The list of 1,200 containers has some megabytes; an engine is trusted as root is.
+_LARGEST_REPLY_BYTES = 16_000_000
 _UPDATE_PAUSES_SECONDS = (0.3, 1.0, 2.0)
 # What Docker, containerd and runc say of a container that ends just when its limits are being changed; all three were
 # met in 15,000 changes of one that looped (Docker 20.10).
@@ -64,7 +66,7 @@ class UnixTransport:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_seconds)
             connection.connect(self._path)
-            return exchange(connection, method, target, headers, body, deadline)
+            return exchange(connection, method, target, headers, body, deadline, _LARGEST_REPLY_BYTES)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -14,7 +14,7 @@ from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
 from vpsmon.net.http_reply import HttpReply
 from vpsmon.stack.n8n.server import find_n8n
-from vpsmon.stack.web import Site, ask, parse_json
+from vpsmon.stack.web import Site, ask, make_key_header, parse_json
 from vpsmon.stack.web_post import post
 from vpsmon.system.host import Host
 
@@ -23,8 +23,10 @@ HOW_TO_MAKE_A_KEY = (
     f"make a key in n8n under Settings > n8n API with the scopes {_SCOPES}, and put it into monitor.conf as N8N_API_KEY"
 )
 # More than this in one go is no emergency measure any more.
-_MOST_PAGES = 4
-_PAGE = 250
+_MOST_PAGES = 10
+_PAGE = 100
+# A page of whole workflows, 40 kB each.
+_LARGEST_PAGE_BYTES = 4_000_000
 
 
 class KeyRefused(ReadError):
@@ -101,7 +103,7 @@ def _get(host: Host, settings: Settings, path: str) -> Any:
 
 def _ask(host: Host, settings: Settings, path: str) -> HttpReply:
     site, headers = _open(host, settings)
-    reply = ask(host, site, f"/api/v1{path}", headers)
+    reply = ask(host, site, f"/api/v1{path}", headers, largest_bytes=_LARGEST_PAGE_BYTES)
     _check_key(reply)
     return reply
 
@@ -116,7 +118,7 @@ def _open(host: Host, settings: Settings) -> tuple[Site, dict[str, str]]:
         raise ReadError(n8n.absence)
     if not settings.N8N_API_KEY:
         raise KeyRefused(f"there is no API key of n8n: {HOW_TO_MAKE_A_KEY}")
-    return n8n.site, {"X-N8N-API-KEY": settings.N8N_API_KEY}
+    return n8n.site, make_key_header("X-N8N-API-KEY", settings.N8N_API_KEY, "N8N_API_KEY in monitor.conf")
 
 
 def _check_key(reply: HttpReply) -> None:

@@ -12,8 +12,9 @@ from vpsmon.stack.command_line import Unevaluated, find_option, read_options, to
 from vpsmon.stack.docker.containers import Container, find_container, read_containers
 from vpsmon.stack.locate import find_container_of, locate
 from vpsmon.stack.presence import REDIS_PORT
-from vpsmon.stack.redis.protocol import Command, Target, TcpTarget, parse_plain_url
+from vpsmon.stack.redis.protocol import Command, TcpTarget
 from vpsmon.stack.redis.session import RedisSession, Server
+from vpsmon.stack.redis.url import parse_url
 from vpsmon.system.host import Host
 from vpsmon.system.proc import is_listening
 
@@ -71,7 +72,7 @@ def _find_server(host: Host, settings: Settings) -> Server:
 
 def _read_url(url: str) -> Server:
     try:
-        target = _parse_url(url)
+        target = parse_url(url)
     except ValueError:
         # The complaint repeats the part that is not understood, which may be the password.
         raise ReadError(
@@ -79,15 +80,6 @@ def _read_url(url: str) -> Server:
             " special characters of the password as %XX"
         ) from None
     return Server("REDIS_URL", (target,), "check user and password in REDIS_URL")
-
-
-def _parse_url(url: str) -> Target:
-    plain = parse_plain_url(url)
-    if plain:
-        return plain
-    from vpsmon.stack.redis.library import parse_library_url
-
-    return parse_library_url(url)
 
 
 def _find_words(container: Container) -> list[str]:
