@@ -38,9 +38,7 @@ def request(
     The time is for all of it: for looking up a name there is no limit of its own.
     `through_proxy` honours HTTPS_PROXY and its like; a container's address is never reached through one.
     """
-    return _answer_within(
-        timeout_seconds, lambda: _request(method, url, body, headers, timeout_seconds, through_proxy)
-    )
+    return _answer_within(timeout_seconds, lambda: _request(method, url, body, headers, timeout_seconds, through_proxy))
 
 
 def fetch(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_seconds: float) -> HttpReply:
