@@ -22,7 +22,7 @@ from vpsmon.checks import load_checks
 from vpsmon.cli import main
 from vpsmon.config.settings import DEFAULTS, KINDS, allowed_range
 from vpsmon.prometheus.exposition import HELPS
-from vpsmon.recovery.rules import load_rules, name_rule
+from vpsmon.recovery.rules import load_rules
 from vpsmon.trends.history import TIERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,13 +173,13 @@ def test_every_row_has_its_unit_and_a_section_of_its_own() -> None:
 
 
 def test_every_rule_has_its_words_its_pause_and_a_section() -> None:
-    rules = {name_rule(rule): rule for rule in load_rules()}
+    rules = {rule.name: rule for rule in load_rules()}
     text = section("Recovery")
     told = rows_by_name(text.partition("\n### ")[0])
     assert list(told) == list(rules)
     for name, (words, pause, attempts) in told.items():
-        assert tuple(names_of(words)) == rules[name].COMMANDS
-        assert pause == f"{rules[name].COOLDOWN_SECONDS:g} s"
+        assert tuple(names_of(words)) == rules[name].commands
+        assert pause == f"{rules[name].cooldown_seconds:g} s"
         assert attempts
         rows = [row[0] for row in read_table(section(f"`{name}`", "###"))]
         assert rows[1:6] == ["detects", "acts", "verifies", "undoes", "leaves alone"], name
@@ -246,7 +246,7 @@ def list_state_files() -> set[str]:
     """Return the file names that the code writes below the state directory, as they stand in it."""
     names = {f"history_{kind}_{tier.name}.log" for kind, tiers in TIERS.items() for tier in tiers}
     for text in read_constants():
-        names |= set(re.findall(r"^(?:[a-z_]+/)?[a-z_]+\.(?:json|log|prom|lock)$", text))
+        names |= set(re.findall(r"^(?:[a-z_]+/)?[a-z_]+\.(?:jsonl?|log|prom|lock)$", text))
     templates = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "units").iterdir())
     return names.union(re.findall(r"@STATE@/([a-z_./]+)", templates)) - ELSEWHERE
 

@@ -146,9 +146,9 @@ def test_a_crash_loop_is_a_warning_and_names_the_exit_status(engine: DockerEngin
         looping = watch.wait_for("crm-fail-1", "restarts in 5 min, warning above 5")
         assert looping.status == "warning"
         assert looping.value and looping.value > 5
-        assert "it ended with 1" in watch.wait_for("crm-fail-1", "before the last one").message
+        assert "it exited (1)" in watch.wait_for("crm-fail-1", "before the last one").message
         states = Watch(container_state)
-        assert states.wait_for("crm-fail-1", "restarting: it ended with 1").status == "warning"
+        assert states.wait_for("crm-fail-1", "restarting: exited (1)").status == "warning"
 
 
 def test_one_restart_by_hand_is_counted_once_and_is_no_alarm(engine: DockerEngine) -> None:
@@ -182,11 +182,11 @@ def test_the_ways_to_end_are_told_apart(engine: DockerEngine) -> None:
         run(run_container(engine, "job", ["true"]))
         run(run_container(engine, "postgres", ["sleep", "600"])).kill()
         watch = Watch(container_state)
-        assert "the JavaScript heap was full" in watch.wait_for("heap", "ended with 134").message
-        assert "it aborted" in watch.wait_for("abort", "ended with 134").message
-        assert "OOM killer ended it at its memory limit" in watch.wait_for("oom", "ended with 137").message
-        assert watch.wait_for("job", "ended with 0").status == "ok"
-        killed = watch.wait_for("postgres", "killed: by hand")
+        assert "the JavaScript heap was full" in watch.wait_for("heap", "exited (134)").message
+        assert "it aborted" in watch.wait_for("abort", "exited (134)").message
+        assert "OOM killer ended it at its memory limit" in watch.wait_for("oom", "exited (137)").message
+        assert watch.wait_for("job", "exited (0)").status == "ok"
+        killed = watch.wait_for("postgres", "killed manually")
         assert killed.status == "critical"
         assert "JavaScript heap" in watch.look()["heap"].message  # remembered, not looked up again
 

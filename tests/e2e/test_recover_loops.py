@@ -95,14 +95,14 @@ def test_another_loop_is_restarted_twice_then_stopped_only_where_it_is_not_essen
         assert (status(container) == "exited") == (name == "job")
         first, last = telegram.messages[0].text, bench.last_message()
         assert f"🔴 CRITICAL recovery restart_loop {name}\n{name}: " in first
-        assert f"it ended with 3. Restarted the container {name}: it did not help; next: restart" in first
+        assert f"it exited (3). Restarted the container {name}: it did not help; next: restart" in first
         five = "its last lines: line3 | line4 | line5 | line6 | cannot open config"
         assert f"→ it ends soon after each start: docker logs --tail 50 {name} shows why; {five}" in first
         assert five in last
         if name == "n8n":
-            assert "that was the last attempt, a person has to look at it" in last
+            assert "that was the last attempt, manual action needed" in last
             return
-        assert "it ended with 3. Stopped the container job: it stays stopped until its cause is mended" in last
+        assert "it exited (3). Stopped the container job: it stays stopped until its cause is fixed" in last
         bench.offset += 90_000
         assert done(bench.run("loops")) == []  # only a person starts it again
         assert bench.run("restore").is_complete

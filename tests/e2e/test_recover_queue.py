@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,9 +18,16 @@ from tests.kit.n8n import FakeN8n
 from tests.kit.recovery import QUICK, SLEEP, Bench, done, list_actions
 from tests.kit.stack import RedisServer, redis_server
 from tests.kit.telegram import FakeTelegram
+from vpsmon.config.settings import Config
+from vpsmon.jobs.status import look
+from vpsmon.jobs.status_json import format_status
+from vpsmon.jobs.status_text import format_screen
 from vpsmon.recovery.actions import RealEffectors
 from vpsmon.recovery.model import Action
 from vpsmon.recovery.run import Result
+from vpsmon.report.facts import Unread
+from vpsmon.report.gather import gather
+from vpsmon.state.directory import StateDirectory
 
 pytestmark = pytest.mark.usefixtures("docker_host")
 
@@ -109,6 +117,27 @@ def test_an_overflowing_queue_pauses_what_can_wait_and_activates_exactly_that_ag
         "Paused the n8n workflows LP newsletter webhook, LP report schedule 20 min ago. Activated the n8n workflows "
         "LP newsletter webhook, LP report schedule again: the queue has been below half for 10 min"
     )
+
+
+def test_report_and_status_name_paused_workflows_as_their_owner_does(
+    tmp_path: Path, redis: RedisServer, n8n: FakeN8n
+) -> None:
+    n8n.find("LP newsletter webhook")["name"] = "CRM: nightly sync"
+    n8n.find("LP report schedule")["name"] = "LP: newsletter"
+    bench = queue_bench(tmp_path, redis, n8n)
+    overflow(bench, redis)
+    state = StateDirectory(str(bench.folder))
+    facts = gather(bench.make_host(), Config(bench.settings, None, state.path), state)
+    assert not isinstance(facts.repairs, Unread)
+    ((done_text, outcome),) = [(each.done, each.outcome) for each in facts.repairs]
+    assert {"CRM: nightly sync", "LP: newsletter"} == set(
+        done_text.removeprefix("pause the n8n workflows ").split(", ")
+    )
+    assert outcome.startswith("done; callers of their webhooks get 404 meanwhile")
+    overview = look(bench.make_host(), Config(bench.settings, None, state.path), state, services={})
+    assert f"{done_text}: done; callers" in " ".join(format_screen(overview).split())
+    (repair,) = json.loads(format_status(overview))["repairs"]
+    assert (repair["rule"], repair["done"]) == ("n8n_queue_overflow", done_text)
 
 
 def test_a_workflow_that_somebody_edited_meanwhile_is_asked_about(
@@ -212,11 +241,11 @@ def test_without_a_key_that_may_do_it_the_alert_says_how_to_make_one(
         n8n.scopes = frozenset()
     key = {"no key": "", "wrong key": "x", "no scope": N8N_KEY}[fault]
     bench = queue_bench(tmp_path, redis, n8n, telegram, N8N_API_KEY=key)
-    (decision,) = overflow(bench, redis).decisions
+    ((decision, wording),) = overflow(bench, redis).entries
     assert decision.verdict == "person"
-    assert "workflow:deactivate" in (decision.advice or "")
+    assert "workflow:deactivate" in wording.advice
     assert "🟠 WARNING recovery n8n_queue_overflow queue\n30 jobs wait for n8n" in bench.last_message()
-    assert "Only a person can help\n→ " in bench.last_message()
+    assert "Manual action needed\n→ " in bench.last_message()
     assert "workflow:list, workflow:read, workflow:activate, workflow:deactivate" in bench.last_message()
     bench.offset += 600
     bench.run("queue")

@@ -86,7 +86,7 @@ def test_what_cannot_be_started_is_tried_three_times_and_said(
     message = bench.last_message()
     assert message.startswith("🔴 CRITICAL recovery start_failed web\nweb should run (restart policy unless-stopped)")
     assert "Tried to start the container web: it did not help: Docker at" in message
-    assert "that was the last attempt, a person has to look at it\n→ mend the cause, then docker start web" in message
+    assert "that was the last attempt, manual action needed\n→ fix the cause, then docker start web" in message
 
 
 def test_what_a_person_has_stopped_is_left_stopped(engine: DockerEngine, tmp_path: Path) -> None:

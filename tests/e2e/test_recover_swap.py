@@ -23,6 +23,7 @@ from tests.kit.recovery import (
     QUICK,
     SLEEP,
     Bench,
+    confirm_after,
     done,
     filled,
     list_actions,
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("docker_host")
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.3)
+    confirm_after(monkeypatch, 0.3)
     monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing._VERIFY_SECONDS", 1.0)
     monkeypatch.setattr("vpsmon.recovery.engine.step.POLL_SECONDS", 0.3)
 
@@ -140,7 +141,7 @@ def test_what_did_not_help_is_followed_by_the_next_largest_and_never_by_an_essen
         assert result.decisions[-1].verdict == "person"
         message = bench.last_message()
         assert "🔴 CRITICAL recovery swap_thrashing machine\n" in message
-        assert "Only a person can help\n→ no running container may be stopped: all are essential" in message
+        assert "Manual action needed\n→ no running container may be stopped: all are essential" in message
         assert "Stopped the container one: not enough yet; one (" in message
         assert [status(each) for each in containers] == ["running", "exited", "exited"]
         assert bench.run("restore").is_complete
@@ -178,13 +179,13 @@ def test_thrashing_that_begins_while_another_repair_is_verified_is_seen_to_at_on
         bench.on_look = thrash_after_restart
         looks = bench.looks
         outcomes = dict(done(bench.run()))
-        assert outcomes["restart the container n8n"] == "done; a later run tells whether it helped"
+        assert outcomes["restart the container n8n"] == "done; a later run reports whether it helped"
         assert outcomes["stop the container leaky"].startswith("it helped")
         assert status(leaky) == "exited"
         assert bench.looks - looks < 30, "the verification would have taken hundreds"
         bench.offset += 120
-        settled = [each for each in bench.run("unhealthy").decisions if "in an earlier run" in each.text]
-        assert [each.outcome for each in settled] == ["it did not help"]
+        settled = [each for each in bench.run("unhealthy").decisions if each.is_of_earlier_run]
+        assert [each.ending for each in settled] == ["failing"]
 
 
 KILL_AFTER_STOP = """
@@ -194,7 +195,7 @@ sys.path.insert(0, {root!r})
 from tests.kit.recovery import Bench
 from tests.kit.host import FakeMachine
 import vpsmon.recovery.actions, vpsmon.recovery.rules.swap_thrashing as rule
-rule.CONFIRM_AFTER_SECONDS = 0.2
+rule.RULE = rule.RULE._replace(confirm_after_seconds=0.2)
 stop = vpsmon.recovery.actions.RealEffectors._stop_container
 def stop_and_die(self, action):
     stop(self, action)
@@ -228,9 +229,9 @@ def test_killed_between_stop_and_remember_the_next_run_starts_it_again(
         assert status(leaky) == "exited"
         machine.change("meminfo", "MemAvailable:", 600000)
         bench = Bench(tmp_path, str(machine.root), telegram)
-        (settled,) = bench.run("swap").decisions
+        (settled,) = bench.run("swap").entries
         assert ". Stopped the container leaky (in an earlier run): it helped; leaky is started" in bench.last_message()
-        assert settled.text == "stop the container leaky (in an earlier run)"
+        assert settled.wording.text == "stop the container leaky (in an earlier run)"
         assert status(leaky) == "exited"
         bench.offset += 601
         assert done(bench.run("swap")) == [("start the container leaky", "done")]
@@ -253,7 +254,7 @@ def test_a_container_that_vanished_or_was_made_anew_is_forgotten(
         since = time.time()
         bench.offset += 700
         (decision,) = bench.run("swap").decisions
-        assert "removed or made anew" in decision.outcome
+        assert (decision.ending, decision.reason) == ("forgotten", "removed")
         assert bench.read_state()["changes"] == []
         assert list_actions(engine, since) == []
 

@@ -46,6 +46,13 @@ def test_an_unhealthy_container_is_restarted_once_verified_and_told(
     )
     assert bench.last_message().endswith("Restarted the container n8n: it helped")
     assert bench.read_log().count("\n") == 2
+    begun, ended = bench.read_events()
+    assert (begun["ending"], ended["ending"], ended["severity"]) == ("begun", "repaired", "info")
+    for event in (begun, ended):
+        subject = {"rule": "container_unhealthy", "target": container.id, "name": "n8n", "cause": "unhealthy"}
+        assert event.items() >= {**subject, "verdict": "act", "attempts": 1, "error": ""}.items()
+        assert event["action"] == {"verb": "restart_container", "target": container.id, "name": "n8n", "details": {}}
+        assert event["facts"]["seconds"] > 300
 
 
 def test_one_that_stays_unhealthy_is_restarted_three_times_with_growing_pauses_then_a_person_is_asked(
@@ -74,7 +81,7 @@ def test_one_that_stays_unhealthy_is_restarted_three_times_with_growing_pauses_t
     assert len(texts) == 3
     assert "Restarted the container n8n: it did not help; next: restart the container n8n, in 5 min" in texts[0]
     assert "in 10 min" in texts[1]
-    assert "it did not help; that was the last attempt, a person has to look at it" in texts[2]
+    assert "it did not help; that was the last attempt, manual action needed" in texts[2]
     for text in texts:
         assert "🔴 CRITICAL recovery container_unhealthy n8n" in text
         assert "→ docker inspect --format '{{json .State.Health.Log}}' n8n shows what the health check says" in text
@@ -92,9 +99,9 @@ def test_what_is_starting_or_needs_a_database_that_is_down_is_left_alone(engine:
         bench.run("unhealthy")
         bench.offset += 10
         since = time.time()
-        (decision,) = bench.run_as_planned(engine, "unhealthy").decisions
+        ((decision, wording),) = bench.run_as_planned(engine, "unhealthy").entries
         assert (decision.name, decision.verdict) == ("n8n", "hold")
-        assert "redis, which it needs, is exited" in decision.text
+        assert "redis, which it needs, is exited" in wording.text
         assert list_actions(engine, since) == []
 
 
@@ -159,7 +166,7 @@ def test_switched_off_it_says_what_it_would_do(engine: DockerEngine, tmp_path: P
         bench.run("unhealthy")
         bench.offset += 10
         since = time.time()
-        (decision,) = bench.run_as_planned(engine, "unhealthy").decisions
+        ((decision, wording),) = bench.run_as_planned(engine, "unhealthy").entries
         assert decision.verdict == "disabled"
-        assert "it would restart the container n8n" in decision.text
+        assert "it would restart the container n8n" in wording.text
         assert list_actions(engine, since) == []

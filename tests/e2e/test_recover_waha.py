@@ -64,7 +64,7 @@ def test_a_stuck_session_is_restarted_verified_and_told(
 ) -> None:
     bench = waha_bench(tmp_path, waha, telegram=telegram)
     make_stuck(bench, waha)
-    assert bench.run("waha", is_dry=True).decisions[0].action == "restart the WhatsApp session default"
+    assert done(bench.run("waha", is_dry=True))[0][0] == "restart the WhatsApp session default"
     assert waha.actions == []
     assert done(bench.run_as_planned(engine, "waha")) == [("restart the WhatsApp session default", "it helped")]
     assert waha.actions == [("restart", "default")]
@@ -144,7 +144,7 @@ def test_after_the_last_attempt_a_person_is_asked_and_nothing_more_is_done(
         assert {action for action, _ in waha.actions} <= {"restart", "start"}
         for name in names:
             texts = [each.text for each in telegram.messages if f"recovery waha_stuck {name}" in each.text]
-            assert any("a person has to look at it\n→ restart this session in WAHA's" in each for each in texts), name
+            assert any("manual action needed\n→ restart this session in WAHA's" in each for each in texts), name
 
 
 def test_an_api_that_does_not_answer_is_restarted_with_its_container_and_what_ran_is_started_again(

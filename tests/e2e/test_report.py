@@ -47,7 +47,7 @@ def test_the_report_is_printed_and_kept(lived: Workdir) -> None:
     assert re.search(r"(?m)^ memory +[▁▂▃▄▅▆▇█]{36} .* MB .*\n yesterday [▁▂▃▄▅▆▇█]{36}", done.stdout)
     assert "2 critical, 1 warning, 2 info" in done.stdout
     assert "the day before 0 critical, 1 warning, 1 info" in done.stdout
-    assert re.search(r"OOM kills +1 told · the day before none; \d+ since the machine started", done.stdout)
+    assert re.search(r"OOM kills +1 reported · the day before none; \d+ since the machine started", done.stdout)
     assert re.search(r"\d\d:\d\d +stop the container crm-blog-1 · it helped", done.stdout)
     (path,) = kept(lived)
     assert path.name == time.strftime("%Y-%m-%d.txt")
@@ -130,7 +130,7 @@ def test_one_message_arrives_that_fits_a_phone(lived: Workdir, telegram: FakeTel
     bars = re.findall(r"<code>([▁▂▃▄▅▆▇█·]+)</code>", message.request.parameters["text"])
     assert [len(drawn) for drawn in bars] == [24, 24, 24]
     assert message.text.count("day before ") == 3
-    assert "OOM kills 1 told" in message.text
+    assert "OOM kills 1 reported" in message.text
     assert len(kept(lived)) == 1
 
 

@@ -15,12 +15,12 @@ import pytest
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
-from tests.kit.recovery import QUICK, SLEEP, Thrash, done, status, thrashing_bench
+from tests.kit.recovery import QUICK, SLEEP, Thrash, confirm_after, done, status, thrashing_bench
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config.settings import DEFAULTS, Config
 from vpsmon.core.findings import ReadError
 from vpsmon.recovery.actions import RealEffectors
-from vpsmon.recovery.actions.outcome import Gone, Refused
+from vpsmon.recovery.actions.outcome import Done, Gone, Refused
 from vpsmon.recovery.model import Action
 from vpsmon.resident.child_tasks import note_containers, recover_memory
 from vpsmon.stack.docker.containers import Container, read_containers
@@ -38,7 +38,7 @@ DEAF = ["sh", "-c", "trap '' TERM INT; while true; do sleep 0.05; done"]
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vpsmon.recovery.actions.containers._SOON_SECONDS", 0.5)
     monkeypatch.setattr("vpsmon.recovery.actions.containers._DOCKER_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing.CONFIRM_AFTER_SECONDS", 0.1)
+    confirm_after(monkeypatch, 0.1)
     monkeypatch.setattr("vpsmon.recovery.rules.swap_thrashing._VERIFY_SECONDS", 1.0)
 
 
@@ -65,11 +65,11 @@ def find(name: str) -> Container:
     return next(each for each in recall() if each.name == name)
 
 
-def stop(container: Container, grace_seconds: int = 1, **settings: Any) -> str:
+def stop(container: Container, grace_seconds: int = 1, **settings: Any) -> Done:
     """Have a known container stopped; return how it was done."""
     effectors = RealEffectors(DEFAULTS._replace(**settings), known_containers=[container])
     details = {"default_grace_seconds": grace_seconds}
-    return effectors.perform(Action("stop_container", container.id, container.name, details)).text
+    return effectors.perform(Action("stop_container", container.id, container.name, details))
 
 
 def find_first_process(container: Any) -> int:
@@ -140,7 +140,7 @@ def test_it_is_ended_by_its_own_signal_and_killed_only_where_it_does_not_end(
         time.sleep(0.3)  # its traps are set
         known = find("leaky")
         with silenced(engine):
-            assert stop(known) == "by signals, since Docker did not answer"
+            assert stop(known).is_by_signals
         assert exit_code(leaky) == expected
 
 
@@ -242,7 +242,7 @@ def test_who_may_not_end_it_says_so_and_leaves_it_to_the_engine(
 
         monkeypatch.setattr("vpsmon.recovery.actions.containers.end_first_process", refuse)
         with silenced(engine):
-            assert stop(known) == ""
+            assert not stop(known).is_by_signals
         assert "leaky cannot be ended without it: its process" in capsys.readouterr().err
         assert status(leaky) == "exited"
 
@@ -261,7 +261,7 @@ def test_an_engine_that_did_late_what_it_was_asked_for_is_no_refusal(
 
         monkeypatch.setattr("vpsmon.recovery.actions.containers.end_first_process", find_it_ended)
         with silenced(engine):
-            assert stop(known) == "by signals, since Docker did not answer"
+            assert stop(known).is_by_signals
 
 
 def events_of(identity: str) -> bytes:

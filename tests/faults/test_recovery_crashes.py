@@ -48,7 +48,7 @@ def prepare(workdir: Workdir, telegram: FakeTelegram, engine: FakeEngine) -> Pat
     state = workdir.path / ".alerts"
     monotonic_seconds, wall_seconds = time.monotonic(), time.time()
     book = Book({}, read_boot_id(Host()), monotonic_seconds, wall_seconds)
-    incident = Incident(IDENTITY, "crm-leaky-1", "", (), touches=IDENTITY)
+    incident = Incident(target=IDENTITY, name="crm-leaky-1", cause="", steps=(), touches=IDENTITY)
     book.find("restart_loop", incident, book.at(monotonic_seconds))["attempts"] = 2
     with StateDirectory(str(state)).lock():
         StateDirectory(str(state)).commit({RECOVERY_FILE: book.to_content(monotonic_seconds, wall_seconds)})

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from docker.models.containers import Container
 
 import vpsmon.stack.docker.containers
@@ -17,7 +18,7 @@ from tests.kit.host import FakeMachine
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config.settings import DEFAULTS, Config
-from vpsmon.recovery.rules import load_rules
+from vpsmon.recovery.rules import load_rules, swap_thrashing
 from vpsmon.recovery.run import Result, recover, send_alerts
 from vpsmon.system.host import Host
 
@@ -61,7 +62,7 @@ class Bench:
 
     def run(self, what: str = "run-all", is_dry: bool = False) -> Result:
         """Run `vpsmon recover WHAT` in this process."""
-        rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.COMMANDS)]
+        rules = [rule for rule in load_rules() if what in ("run-all", "restore", *rule.commands)]
         config = Config(self.settings, None, str(self.folder))
         result = recover(config, rules, is_dry, what == "restore", self.make_host, known_containers=self.known)
         return result if is_dry else send_alerts(config, result, self.make_host)
@@ -73,7 +74,8 @@ class Bench:
         assert list_actions(engine, since) == []
         assert self.read_files() == files
         result = self.run(what)
-        decisions = [[(*each[:2], each.verdict, each.action) for each in run.decisions] for run in (planned, result)]
+        keys = ("rule", "name", "verdict", "action")
+        decisions = [[[getattr(each, key) for key in keys] for each in run.decisions] for run in (planned, result)]
         assert decisions[0] == decisions[1]
         return result
 
@@ -88,6 +90,9 @@ class Bench:
     def read_log(self) -> str:
         return (self.folder / "recovery.log").read_text()
 
+    def read_events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "recovery_events.jsonl").read_text().splitlines()]
+
     def last_message(self) -> str:
         """Return the latest Telegram message without its first line (the machine and the time) and its id."""
         assert self.telegram is not None
@@ -97,8 +102,8 @@ class Bench:
 
 
 def done(result: Result) -> list[tuple[str, str]]:
-    """What was acted on, and how it turned out."""
-    return [(each.action, each.outcome) for each in result.decisions if each.verdict == "act"]
+    """What was acted on, and how it turned out, in words."""
+    return [(each.wording.action, each.wording.outcome) for each in result.entries if each.decision.verdict == "act"]
 
 
 def list_actions(engine: DockerEngine, since: float) -> list[str]:
@@ -194,3 +199,9 @@ FILL = "dd if=/dev/zero of=/dev/shm/x bs=1M count={}; exec sleep 600"
 
 def filled(megabytes: int) -> list[str]:
     return ["sh", "-c", FILL.format(megabytes)]
+
+
+def confirm_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have the rule for memory look again sooner than it does."""
+    quick = swap_thrashing.RULE._replace(confirm_after_seconds=seconds)
+    monkeypatch.setattr(swap_thrashing, "RULE", quick)

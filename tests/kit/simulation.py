@@ -17,12 +17,13 @@ from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import ReadError
 from vpsmon.passes.run_check import Attempt
 from vpsmon.recovery.actions.outcome import Done, Gone, Refused
+from vpsmon.recovery.engine.store import Record
 from vpsmon.recovery.model import Action
 from vpsmon.recovery.rules import load_rules
 from vpsmon.recovery.run import run_rules
 from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.stack.docker.containers import Container, parse_container
-from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT
+from vpsmon.stack.docker.exit_causes import Death
 from vpsmon.stack.identity.essential import find_essential_name
 from vpsmon.stack.n8n.api import Workflow
 from vpsmon.stack.n8n.server import Queue
@@ -35,7 +36,7 @@ RULES = load_rules()
 ESSENTIAL = ("postgres", "redis", "n8n", "waha", "traefik")
 NAMES = (*ESSENTIAL, "n8n-worker", "crm", "mailer")
 LIMIT = 256 * MEGABYTE
-AT_ITS_LIMIT = f"it ended with 137: {KILLED_AT_ITS_LIMIT}"
+AT_ITS_LIMIT = Death(wall_seconds=0.0, exit_code=137, cause="oom_at_limit")
 
 
 class Crash(BaseException):
@@ -226,9 +227,9 @@ def read_pressure(stack: SimStack) -> pressure.Reading:
 def read_restarts(stack: SimStack) -> container_restarts.Reading:
     seen = []
     for each in stack.containers.values():
-        cause = AT_ITS_LIMIT if each.needs_bytes else ""
+        death = AT_ITS_LIMIT if each.needs_bytes else None
         counters = (each.status, each.restarts, 0.0, each.started)
-        seen.append(container_restarts.Observed(each.id, each.name, *counters, None, cause))
+        seen.append(container_restarts.Observed(each.id, each.name, *counters, None, death))
     return container_restarts.Reading(seen, stack.wall(), SimHost(stack).monotonic_seconds(), 300)
 
 
@@ -405,6 +406,7 @@ class SimStore:
         self.pass_state: dict[str, Any] = {}
         self.largest = 0
         self.notices: list[Any] = []
+        self.events: list[str] = []
         self.with_crashes = True
 
     def load(self) -> tuple[dict[str, Any], bool]:
@@ -420,18 +422,13 @@ class SimStore:
     def set_aside(self) -> None:
         raise AssertionError("recovery cannot read what it has written")
 
-    def commit(
-        self,
-        content: dict[str, Any],
-        lines: Sequence[str],
-        notices: Sequence[Any],
-        outcomes: Sequence[tuple[str, str]],
-    ) -> None:
+    def commit(self, record: Record) -> None:
         fault = self.stack.dice.random() if self.with_crashes else 1.0
         if fault < 0.005:
             raise Crash
-        self.text = json.dumps(content)
-        self.notices += notices
+        self.text = json.dumps(record.content)
+        self.notices += record.notices
+        self.events += record.events
         self.largest = max(self.largest, len(self.text))
         if fault < 0.01:
             raise Crash

@@ -11,7 +11,7 @@ from vpsmon.core.findings import Event, Finding, Previous, ReadError
 from vpsmon.passes.container_names import name_containers
 from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.stack.docker.containers import parse_container
-from vpsmon.stack.docker.exit_causes import Death, describe_exit, find_cause, parse_events
+from vpsmon.stack.docker.exit_causes import Death, describe_exit, find_cause, parse_events, recall_cause
 from vpsmon.system.host import Host
 
 NOW = 1_795_420_800.0
@@ -124,12 +124,12 @@ def test_an_incident_stays_open_until_the_health_check_has_passed() -> None:
 @pytest.mark.parametrize(
     ("exit_code", "cause", "text"),
     [
-        (137, "the OOM killer ended it at its memory limit", "OOM killer ended it at its memory limit"),
-        (137, "", "killed: by hand, by a stop that took longer than its grace time"),
-        (134, "the JavaScript heap was full: more", "the JavaScript heap was full"),
+        (137, "oom_at_limit", "exited (137): the OOM killer ended it at its memory limit"),
+        (137, "", "exited (137): killed manually, by a stop that timed out"),
+        (134, "heap_full", "the JavaScript heap was full"),
         (134, None, "it aborted"),
-        (143, None, "it was told to stop (SIGTERM)"),
-        (3, None, "it ended with 3 (1 min ago)"),
+        (143, None, "it was asked to stop (SIGTERM)"),
+        (3, None, "exited (3) (1 min ago)"),
     ],
 )
 def test_the_ways_to_end_are_told_apart(exit_code: int, cause: str | None, text: str) -> None:
@@ -157,11 +157,20 @@ def test_an_engine_that_stays_away_is_critical_after_a_minute_and_keeps_the_name
     assert "trouble_since" not in container_state.remember(back, Previous(memory, 30.0))
 
 
+def test_a_cause_that_the_version_before_remembered_in_words_still_counts() -> None:
+    words = "the OOM killer ended it because the whole machine was out of memory"
+    assert (recall_cause(words), recall_cause("oomd"), recall_cause("of a newer version")) == (
+        "oom_of_machine",
+        "oomd",
+        "",
+    )
+
+
 def test_names_and_causes_are_remembered_for_containers_that_exist_only() -> None:
-    dead = state_of(status="exited", exit_code=137, finished_wall_seconds=NOW, cause="x")
+    dead = state_of(status="exited", exit_code=137, finished_wall_seconds=NOW, cause="oomd")
     memory = container_state.remember(container_state.Reading([dead, state_of(id="b" * 64)], NOW), None)
     assert memory["names"] == {"a" * 12: "job", "b" * 12: "job"}
-    assert memory["causes"] == {"a" * 12: [NOW, "x"]}
+    assert memory["causes"] == {"a" * 12: [NOW, "oomd"]}
 
 
 class Essentials:
@@ -315,7 +324,10 @@ def test_events_of_docker_give_the_latest_death_and_whether_memory_ran_out() -> 
         '{"Action":"die","Actor":{"ID":"b","Attributes":{"exitCode":"2"}},"timeNano":4000000000}',
     ]
     broken = ["", "{", "[]", "null", '{"Action":"die"}', '{"Action":"die","Actor":{"ID":"c","Attributes":{}}}']
-    assert parse_events(lines + broken) == {"a": Death(2.0, 137, True), "b": Death(4.0, 2, False)}
+    assert parse_events(lines + broken) == {
+        "a": Death(wall_seconds=2.0, exit_code=137, is_oom_reported=True),
+        "b": Death(wall_seconds=4.0, exit_code=2),
+    }
 
 
 class Witness(Host):
@@ -335,23 +347,23 @@ OOMD_LINE = "Killed /system.slice/docker-{}.scope due to memory pressure for /sy
 
 
 @pytest.mark.parametrize(
-    ("journal", "is_oom_told", "cause"),
+    ("journal", "is_oom_reported", "cause"),
     [
-        (OOMD_LINE.format("a" * 64), False, "systemd-oomd ended it to free memory"),
+        (OOMD_LINE.format("a" * 64), False, "oomd"),
         (OOMD_LINE.format("b" * 64), False, ""),
-        ("", True, "out of memory: Docker says that the OOM killer ended a process in it"),
+        ("", True, "oom_in_container"),
         (None, False, ""),
     ],
 )
 def test_a_kill_that_the_kernel_did_not_log_is_told_by_systemd_oomd_or_by_docker(
-    journal: str | None, is_oom_told: bool, cause: str
+    journal: str | None, is_oom_reported: bool, cause: str
 ) -> None:
     container = parse_container({"Id": "a" * 64})
-    assert find_cause(Witness(journal), container, Death(NOW - 5, 137, is_oom_told)) == cause
+    assert find_cause(Witness(journal), container, Death(NOW - 5, 137, is_oom_reported)) == cause
 
 
 def test_an_exit_status_without_a_meaning_is_just_told() -> None:
-    assert describe_exit(Death(0, 42, False), "") == "it ended with 42"
+    assert describe_exit(42) == "exited (42)"
 
 
 def test_a_victim_of_the_oom_killer_gets_the_name_of_its_container_and_keeps_its_key() -> None:

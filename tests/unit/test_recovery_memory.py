@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.kit.simulation import Simulation
+from vpsmon.alerts.incidents import Notice
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.recovery.actions import RealEffectors
 from vpsmon.recovery.actions.outcome import Refused
@@ -18,6 +21,7 @@ from vpsmon.recovery.rules import load_rules
 from vpsmon.state.recovery_file import list_stopped_ids
 
 WALL = 1_800_000_000.0
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 STOP = Action("stop_container", "abc", "leaky")
 START = Action("start_container", "abc", "leaky")
 
@@ -74,7 +78,7 @@ def test_the_pause_doubles_with_each_attempt() -> None:
         {"changes": [{"id": 1}]},
         {"changes": 7},
         {"changes": [{**change()._asdict(), "since_seconds": float("nan")}]},
-        {"changes": [{**change()._asdict(), "undo": ["rm", "abc", "leaky"]}]},
+        {"changes": [{**change()._asdict(), "undo": ["start_container", "abc"]}]},
         {"actions": ["x"]},
         {"incidents": {"a/b": {}}},
         {"incidents": []},
@@ -86,6 +90,62 @@ def test_the_pause_doubles_with_each_attempt() -> None:
 def test_what_no_version_wrote_is_refused(content: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         Book(content, "a", 0.0, WALL)
+
+
+def test_what_a_newer_version_wrote_is_kept_and_costs_nothing() -> None:
+    """A rollback, and the way forward again: what is not understood is neither lost nor undone."""
+    book = Book({}, "a", 0.0, WALL)
+    book.add_change(change())
+    book.notices.append(Notice("info", "recovery x", None, "m", None, WALL))
+    record = book.find("swap_thrashing", Incident(target="abc", name="leaky", cause="", steps=()), 0.0)
+    content = save(book, 0, WALL)
+    (known,) = content["changes"]
+    foreign = {
+        **known,
+        "id": "2",
+        "action": ["fence", "abc", "leaky", {"memory_bytes": "1g"}],
+        "undo": ["unfence", *STOP[1:]],
+    }
+    content.update(fences={"abc": 1}, changes=[{**known, "left_state": ["running", 7]}, foreign])
+    content["incidents"]["swap_thrashing/abc"].update(asked_by="owner")
+    content["notices"][0].append({"buttons": ["undo"]})
+    older = Book(content, "a", 10.0, WALL)
+    assert [each.id for each in older.changes] == ["1"]
+    older.replace_change(older.changes[0]._replace(tries=1))
+    saved = save(older, 20.0, WALL)
+    assert saved["fences"] == {"abc": 1}
+    assert saved["changes"] == [{**known, "left_state": ["running", 7], "tries": 1}, foreign]
+    assert saved["incidents"]["swap_thrashing/abc"] == {**record, "asked_by": "owner"}
+    assert saved["notices"] == [list(book.notices[0])]
+    texts = [each.text for each in list_emergencies(saved)]
+    assert texts == ["stopped the container leaky", "leaky: fence, which only a newer version of vpsmon can undo"]
+
+
+def test_what_the_version_before_left_is_settled_and_undone() -> None:
+    """As that version wrote it: a pause whose end it did not see, told in sentences, and five changes."""
+    old = json.loads((FIXTURES / "state/recovery_state_before_events.json").read_text())
+    assert old.pop("schema") == 1
+    life = Simulation(1)
+    life.effectors.with_faults = life.store.with_crashes = False
+    life.effectors.by_hand = True
+    life.store.text = json.dumps(old)
+    life.stack.seconds = old["clock"]["monotonic"] + 60
+    life.stack.workflows = dict.fromkeys(life.stack.workflows, False)
+    stopped = list_stopped_ids(old)
+    for each in life.stack.containers.values():
+        if each.id in stopped:
+            each.status, each.stopped_by_recovery = "exited", True
+    life.recover()
+    settled = [event for event in map(json.loads, life.store.events) if event["is_of_earlier_run"]]
+    assert [(each["rule"], each["target"], each["ending"]) for each in settled] == [
+        ("n8n_queue_overflow", "pause", "failing")
+    ]
+    (alert,) = [each.message for each in life.store.notices if "(in an earlier run)" in each.message]
+    assert alert.startswith("238 jobs wait for n8n, more than 100, and they do not get fewer. Paused the n8n workflows")
+    assert life.stack.workflows == {"w1": True, "w2": True}
+    life.recover(restores=True)
+    assert json.loads(life.store.text)["changes"] == []
+    assert all(each.is_up for each in life.stack.containers.values())
 
 
 def test_status_tells_what_is_changed_and_survives_nonsense() -> None:

@@ -10,12 +10,12 @@ from vpsmon.checks.kernel import swap
 from vpsmon.checks.stack import container_memory, n8n, waha
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import Finding, Status
-from vpsmon.recovery.model import Action, Change, Incident, Snapshot
+from vpsmon.recovery.model import Action, Change, Dependency, Incident, Snapshot
 from vpsmon.recovery.rules import (
     container_unhealthy,
+    list_rule_names,
     load_rules,
     n8n_queue_overflow,
-    name_rule,
     restart_loop,
     start_failed,
     swap_thrashing,
@@ -23,7 +23,7 @@ from vpsmon.recovery.rules import (
 )
 from vpsmon.stack.docker.cgroups import Usage
 from vpsmon.stack.docker.containers import Container, parse_container
-from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT, Death, find_cause
+from vpsmon.stack.docker.exit_causes import Death, find_cause
 from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
 from vpsmon.system.host import Host
@@ -66,7 +66,7 @@ def verbs(incident: Incident) -> list[str]:
 
 def test_every_rule_has_the_shape_and_a_word_of_its_own() -> None:
     rules = load_rules()
-    assert [name_rule(rule) for rule in rules] == [
+    assert [rule.name for rule in rules] == [
         "swap_thrashing",
         "start_failed",
         "container_unhealthy",
@@ -74,12 +74,13 @@ def test_every_rule_has_the_shape_and_a_word_of_its_own() -> None:
         "waha_stuck",
         "n8n_queue_overflow",
     ]
-    assert {word for rule in rules for word in rule.COMMANDS} == {"swap", "unhealthy", "loops", "waha", "queue"}
+    assert {word for rule in rules for word in rule.commands} == {"swap", "unhealthy", "loops", "waha", "queue"}
     for rule in rules:
-        assert rule.COOLDOWN_SECONDS > 0
-        assert rule.CHECKS
+        assert rule.cooldown_seconds > 0
+        assert rule.checks
         assert rule.detect.__doc__
         assert rule.verify.__doc__
+    assert sorted(rule.name for rule in rules) == list_rule_names()
 
 
 # --- container_unhealthy ---------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def test_the_database_comes_first_and_holds_back_the_others() -> None:
     snapshot = look(*sick)
     memory = {each.id: [0, each.started_wall_seconds] for each in sick}
     incidents = container_unhealthy.detect(snapshot, DEFAULTS, memory)
-    assert [(each.name, bool(each.held_back)) for each in incidents] == [
+    assert [(each.name, each.waits_for is not None) for each in incidents] == [
         ("postgres", False),
         ("crm", True),
         ("n8n", True),
@@ -134,7 +135,7 @@ def test_a_database_with_the_name_of_its_stack_comes_before_what_does_not_wait_f
     other = container("blog", health="unhealthy", project="blog")
     memory = {each.id: [0, NOW - 5] for each in (database, other)}
     incidents = container_unhealthy.detect(look(database, other), DEFAULTS, memory)
-    assert [(each.name, each.held_back) for each in incidents] == [("crm-postgres-1", ""), ("blog", "")]
+    assert [(each.name, each.waits_for) for each in incidents] == [("crm-postgres-1", None), ("blog", None)]
 
 
 def test_what_needs_a_database_that_was_just_restarted_gets_time_to_recover() -> None:
@@ -143,7 +144,7 @@ def test_what_needs_a_database_that_was_just_restarted_gets_time_to_recover() ->
     for age, is_held in ((20, True), (91, False), (-3600, False)):
         snapshot = look(sick, container("postgres", started_wall_seconds=NOW - age))
         (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, memory)
-        assert bool(incident.held_back) == is_held, age
+        assert (incident.waits_for is not None) == is_held, age
 
 
 def test_one_whose_network_an_essential_one_uses_is_left_to_a_person() -> None:
@@ -151,14 +152,14 @@ def test_one_whose_network_an_essential_one_uses_is_left_to_a_person() -> None:
     snapshot = look(sick, container("n8n", network_mode=f"container:{sick.id}"))
     (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, {sick.id: [0, NOW - 5]})
     assert incident.steps == ()
-    assert "docker restart vpn n8n" in (incident.advice or "")
+    assert "docker restart vpn n8n" in container_unhealthy.describe(incident, None).advice
 
 
 def test_a_stack_of_its_own_does_not_wait_for_the_database_of_another() -> None:
     sick = container("app", health="unhealthy", project="blog")
     snapshot = look(sick, container("postgres", "exited", project="crm"))
     (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, {sick.id: [0, NOW - 5]})
-    assert incident.held_back == ""
+    assert incident.waits_for is None
 
 
 # --- swap_thrashing --------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_it_is_calm_only_when_memory_is_not_short() -> None:
 # --- restart_loop ----------------------------------------------------------------------------------------------------
 
 LIMITED = container("crm", memory_limit_bytes=100 * MEGABYTE, memory_and_swap_limit_bytes=100 * MEGABYTE)
-AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"cause": f"it ended with 137: {KILLED_AT_ITS_LIMIT}"}}}
+AT_ITS_LIMIT = {"container_restarts": {LIMITED.id[:12]: {"death": [NOW, 137, True, "oom_at_limit"]}}}
 
 
 def loop(
@@ -297,6 +298,16 @@ def test_what_was_raised_twice_is_not_raised_again_however_much_later() -> None:
         assert verbs(incident)[0] == verb
 
 
+def test_what_the_version_before_remembered_of_a_death_in_words_still_counts() -> None:
+    words = "it ended with 137: the OOM killer ended it at its memory limit"
+    (incident,) = loop(LIMITED, memories={"container_restarts": {LIMITED.id[:12]: {"cause": words}}})
+    assert verbs(incident)[0] == "set_memory_limit"
+    records: tuple[Any, ...] = ({"cause": 7}, {"death": [1]}, {"death": None, "cause": words}, [])
+    for damaged in records:
+        (incident,) = loop(LIMITED, memories={"container_restarts": {LIMITED.id[:12]: damaged}})
+        assert verbs(incident)[0] == "restart_container"
+
+
 def test_without_room_on_the_host_no_limit_is_raised() -> None:
     (incident,) = loop(LIMITED, available_mb=120, memories=AT_ITS_LIMIT)
     assert verbs(incident) == ["restart_container", "restart_container", "stop_container"]
@@ -313,14 +324,14 @@ def test_one_that_has_become_stable_is_left_alone_although_its_restarts_still_co
     assert loop(container("crm", labels={"vpsmon.recover": "false"})) == []
 
 
-def test_the_words_for_a_kill_at_the_limit_are_those_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_at_the_limit_has_the_cause_that_the_rule_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     from vpsmon.system.kernel_log import OomKill
 
     kill = OomKill.__new__(OomKill, *[None] * len(OomKill._fields))  # type: ignore[arg-type]
     kill = kill._replace(microseconds=0, container_id=LIMITED.id, is_machine_wide=False)
     monkeypatch.setattr("vpsmon.stack.docker.exit_causes._read_kernel_kills", lambda host: [kill])
     host = Host(wall_clock=lambda: NOW, monotonic_clock=lambda: 0.0)
-    assert find_cause(host, LIMITED, Death(NOW, 137, True)) == KILLED_AT_ITS_LIMIT
+    assert find_cause(host, LIMITED, Death(wall_seconds=NOW, exit_code=137)) == "oom_at_limit"
 
 
 def test_a_clock_that_was_set_back_makes_no_loop_of_one_that_has_become_stable() -> None:
@@ -353,7 +364,10 @@ def failed(**more: Any) -> list[Incident]:
 def test_what_should_run_and_could_not_be_started_is_started_a_few_times() -> None:
     (incident,) = failed()
     assert verbs(incident) == ["start_container"] * 3
-    assert incident.message == f"redis should run (restart policy always) and does not: {PORT_IN_USE}"
+    assert (
+        start_failed.describe(incident, None).message
+        == f"redis should run (restart policy always) and does not: {PORT_IN_USE}"
+    )
     assert failed(restart_policy="unless-stopped", status="created")
 
 
@@ -375,7 +389,7 @@ def test_what_somebody_stopped_or_need_not_run_is_not_started(more: dict[str, An
 
 def test_an_essential_one_that_docker_has_given_up_is_started() -> None:
     (incident,) = failed(restart_policy="on-failure", start_error="", exit_code=1, restart_count=5)
-    assert "it ended with 1 and Docker has given up" in incident.message
+    assert "it exited (1) and Docker has given up" in start_failed.describe(incident, None).message
 
 
 def test_what_recovery_has_stopped_itself_or_what_lies_there_for_long_is_not_started() -> None:
@@ -497,7 +511,7 @@ def test_a_worker_whose_database_is_down_is_not_restarted() -> None:
     worker = container("worker", image="n8nio/n8n:2", command=("n8n", "worker"))
     snapshot = queue_at(0, 3, 0, 180, worker, container("postgres", "exited"))
     (incident,) = n8n_queue_overflow.detect(snapshot, DEFAULTS, {})
-    assert "postgres, which it needs, is exited" in incident.held_back
+    assert incident.waits_for == Dependency("postgres", "exited")
 
 
 def test_it_is_paused_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.simulation import LIMIT, SETTINGS, Simulation
+from tests.kit.simulation import LIMIT, RULES, SETTINGS, Simulation
 from vpsmon.config.settings import Settings
 from vpsmon.recovery.actions.outcome import Gone, Refused
 from vpsmon.recovery.model import Snapshot
@@ -72,13 +72,14 @@ def spend_without_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
-    remember = container_unhealthy.remember
+    rule = container_unhealthy.RULE
 
     def remember_all(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
         sick = [each._replace(health="unhealthy") for each in snapshot.containers or ()]
-        return remember(snapshot._replace(containers=sick), settings, memory)
+        return rule.remember(snapshot._replace(containers=sick), settings, memory)
 
-    patch.setattr(container_unhealthy, "remember", remember_all)
+    broken = rule._replace(remember=remember_all)
+    patch.setattr("tests.kit.simulation.RULES", [broken if each.name == rule.name else each for each in RULES])
 
 
 def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,10 @@ from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.text import redact
 from vpsmon.jobs.recover_text import format_json
 from vpsmon.net.http_reply import HttpReply
+from vpsmon.recovery.engine.journal import Entry
 from vpsmon.recovery.engine.real_machine import RealMachine
+from vpsmon.recovery.events import format_event
+from vpsmon.recovery.messages import put_into_words
 from vpsmon.recovery.model import Decision, Incident
 from vpsmon.recovery.rules import restart_loop
 from vpsmon.recovery.run import Result
@@ -60,8 +63,11 @@ def test_the_last_lines_of_a_container_hold_no_token_anywhere() -> None:
         def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
             return [f"{'x' * 175}{TOKEN}", f"GET https://api.telegram.org/bot{TOKEN}/getMe"]
 
-    incident = Incident("a", "a", "it loops", (), "see its log")
+    facts = {"message": f"bot{TOKEN}", "advice": f"bot{TOKEN}"}
+    incident = Incident(target="a", name="a", cause="loop", steps=(), facts=facts)
     prepared = restart_loop.prepare(incident, cast("RealMachine", Machine()), DEFAULTS)
-    assert TOKEN[:12] not in str(prepared.advice)
-    decision = Decision("restart_loop", "a", f"bot{TOKEN}", "person", f"bot{TOKEN}", advice=f"bot{TOKEN}")
-    assert TOKEN not in json.dumps(format_json(Result([decision], []), is_dry=True))
+    assert TOKEN[:12] not in str(prepared.facts["last_lines"])
+    decision = Decision(rule="restart_loop", target="a", name="a", cause="loop", verdict="person", incident=prepared)
+    entry = Entry(decision, put_into_words(decision, restart_loop.describe))
+    assert TOKEN not in json.dumps(format_json(Result([entry], []), is_dry=True))
+    assert TOKEN not in format_event(decision, entry.wording, 0.0)

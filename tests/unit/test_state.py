@@ -88,7 +88,7 @@ def test_a_journal_that_was_left_behind_is_finished(state: StateDirectory) -> No
     journal = {
         "schema": 1,
         "files": {"a.json": json.dumps({"schema": 1, "n": 2}), "b.json": json.dumps({"schema": 1, "m": 1})},
-        "appends": {"a.log": {"offset": 6, "text": "second\n"}},
+        "appends": {"a.log": {"offset": 6, "text": "second\n"}, "a.jsonl": {"offset": 0, "text": "{}\n"}},
     }
     Path(state.path, "commit.json").write_text(json.dumps(journal))
     Path(state.path, "a.log").write_text("first\nsec")  # it was killed in the middle of the append
@@ -96,6 +96,7 @@ def test_a_journal_that_was_left_behind_is_finished(state: StateDirectory) -> No
         assert state.load("a.json") == {"n": 2}
         assert state.load("b.json") == {"m": 1}
     assert Path(state.path, "a.log").read_text() == "first\nsecond\n"
+    assert Path(state.path, "a.jsonl").read_text() == "{}\n"
 
 
 def test_a_log_is_rotated_by_size(state: StateDirectory) -> None:
@@ -104,6 +105,17 @@ def test_a_log_is_rotated_by_size(state: StateDirectory) -> None:
             state.commit({}, {"a.log": ["x" * 1900] * 400})
     sizes = [os.stat(Path(state.path, name)).st_size for name in ("a.log", "a.log.1")]
     assert all(0 < size < 2_000_000 for size in sizes)
+
+
+def test_a_log_of_json_is_rotated_too_and_no_line_of_it_is_cut(state: StateDirectory) -> None:
+    line = json.dumps({"names": ["x" * 1000] * 10})
+    with state.lock():
+        for _ in range(150):
+            state.commit({}, {"recovery_events.jsonl": [line]})
+    names = ("recovery_events.jsonl.1", "recovery_events.jsonl")
+    texts = [Path(state.path, name).read_text() for name in names]
+    assert sum(text.count(f"{line}\n") for text in texts) == 150
+    assert all(len(text) < 1_100_000 for text in texts)
 
 
 def test_a_log_line_cannot_contain_another(state: StateDirectory) -> None:

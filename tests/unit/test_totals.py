@@ -16,7 +16,7 @@ from vpsmon.jobs.export import MEMORIES_FILE, export
 from vpsmon.passes.context import PassContext
 from vpsmon.passes.stages import run_kernel_stage
 from vpsmon.prometheus.exposition import compose
-from vpsmon.recovery.engine.store import RealStore
+from vpsmon.recovery.engine.store import RealStore, Record
 from vpsmon.state.directory import StateDirectory
 
 SETTINGS = DEFAULTS._replace(DISK_PATHS=())
@@ -40,7 +40,8 @@ class Installation:
         assert run_kernel_stage(self.context()).state_error is None
 
     def repair(self, outcome: str) -> None:
-        RealStore(self.context()).commit({}, [], [NOTICE], [("swap_thrashing", outcome)])
+        record = Record(content={}, lines=[], events=[], notices=[NOTICE], outcomes=[("swap_thrashing", outcome)])
+        RealStore(self.context()).commit(record)
 
     def export(self) -> str:
         self.machine.sleep(1)

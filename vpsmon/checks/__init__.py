@@ -7,6 +7,9 @@ they mean; one that ends in _total is a counter) and `measure(reading, settings,
 units that their names say. Only `read` touches the host; the others are pure. `GROUP` is the subject under which people
 find its rows, `services` where it says nothing.
 
+A kernel check may say what recovery makes of its rows when they are critical: those in `ROWS_OF_SHORTAGE` tell that
+memory is running out, which one rule helps against at once; no rule repairs those in `ROWS_BEYOND_REPAIR`.
+
 A pass runs kernel/ and stack/; what is in export/ is read for the metrics alone.
 
 Where it applies, a module also has
@@ -54,3 +57,8 @@ def list_modules(stage: str) -> list[str]:
     files = sorted(os.listdir(os.path.join(os.path.dirname(__file__), stage)))
     names = [file[:-3] for file in files if file.endswith(".py") and not file.startswith("_")]
     return [f"{__name__}.{stage}.{name}" for name in names]
+
+
+def list_rows(stage: str, kind: str) -> set[str]:
+    """Return the rows that the checks of a stage declare to be of a kind, such as `ROWS_BEYOND_REPAIR`."""
+    return {row for check in load_checks(stage) for row in getattr(check, kind, ())}

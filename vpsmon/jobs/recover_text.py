@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 from vpsmon.core.text import format_local, format_utc, redact
-from vpsmon.recovery.model import Change, describe, describe_done, format_decision
+from vpsmon.recovery.engine.journal import Entry
+from vpsmon.recovery.messages import describe, describe_done, format_line
+from vpsmon.recovery.model import Change
 from vpsmon.recovery.run import Result
 
 SCHEMA = 1
@@ -17,7 +19,7 @@ def format_text(result: Result, is_dry: bool) -> str:
     """Return one line for each decision, and what is changed for the time being."""
     if result.is_other_running:
         return "another recovery is under way on this machine: nothing done; try again when it is over"
-    lines = [redact(format_decision(decision)) for decision in result.decisions]
+    lines = [redact(format_line(*entry)) for entry in result.entries]
     if not lines:
         lines = ["nothing to do in what could be read" if result.unread else "nothing to do"]
     if is_dry:
@@ -33,7 +35,6 @@ def _describe_change(change: Change) -> str:
 
 def format_json(result: Result, is_dry: bool) -> dict[str, Any]:
     """Return the object that `recover --json` prints."""
-    keys = ("rule", "name", "read", "verdict", "text", "action", "outcome", "severity", "advice")
     return {
         "schema": SCHEMA,
         "host": os.uname().nodename.split(".")[0],
@@ -41,7 +42,7 @@ def format_json(result: Result, is_dry: bool) -> dict[str, Any]:
         "dry_run": is_dry,
         "other_running": result.is_other_running,
         "unread": list(result.unread),
-        "decisions": [{key: _hide_secrets(getattr(each, key)) for key in keys} for each in result.decisions],
+        "decisions": [_format_entry(entry) for entry in result.entries],
         "changes": [
             {
                 "rule": each.rule,
@@ -55,5 +56,19 @@ def format_json(result: Result, is_dry: bool) -> dict[str, Any]:
     }
 
 
-def _hide_secrets(value: str | None) -> str | None:
-    return None if value is None else redact(value)
+def _format_entry(entry: Entry) -> dict[str, Any]:
+    decision, wording = entry
+    return {
+        "rule": decision.rule,
+        "name": redact(decision.name),
+        "cause": decision.cause,
+        "read": redact(wording.read),
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "text": redact(wording.text),
+        "action": redact(wording.action),
+        "ending": decision.ending,
+        "outcome": redact(wording.outcome),
+        "severity": decision.severity,
+        "advice": redact(wording.advice) or None,
+    }

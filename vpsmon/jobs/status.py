@@ -5,6 +5,7 @@ The screen is in status_text.py, the object for programs in status_json.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +21,9 @@ from vpsmon.jobs.probes import SERVICES, Probe, Result, run_probe
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.stages import ALERT_FILE
 from vpsmon.recovery.changes import Emergency, list_emergencies
+from vpsmon.recovery.events import FILE as EVENTS
+from vpsmon.report.logs import Repair, find_repairs, read_log
+from vpsmon.report.timeline import DAY_SECONDS
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory
 from vpsmon.state.recovery_file import RECOVERY_FILE
@@ -79,6 +83,8 @@ class Overview(NamedTuple):
     stages: list[Stage] | Trouble
     incidents: list[Row] | Trouble
     emergencies: list[Emergency] | Trouble
+    # What recovery did in the last day.
+    repairs: list[Repair] | Trouble
     outbox: Outbox | Trouble
     waiting_mails: int
     services: list[Result]
@@ -98,10 +104,19 @@ def look(host: Host, config: Config, state: StateDirectory, services: Mapping[st
         _read(state.load, ALERT_FILE, _parse_incidents),
         # Recovery has to find it as it is.
         _read(state.peek, RECOVERY_FILE, list_emergencies),
+        _read_repairs(host, state),
         _read(state.load, OUTBOX_FILE, _parse_outbox),
         len(open_spool(state).list()),
         [run_probe(name, probe, host, config) for name, probe in services.items()],
     )
+
+
+def _read_repairs(host: Host, state: StateDirectory) -> list[Repair] | Trouble:
+    try:
+        text = read_log(host, os.path.join(state.path, EVENTS))
+    except OSError as error:
+        return Trouble(f"{EVENTS} cannot be read: {error.strerror}")
+    return find_repairs(text, "", host.wall_seconds(), DAY_SECONDS)
 
 
 def _look_at_units(host: Host, config: Config, stages: list[Stage] | Trouble) -> tuple[list[UnitState] | Trouble, bool]:

@@ -23,6 +23,7 @@ def format_status(overview: Overview) -> str:
         "last_pass": overview.stages,
         "incidents": overview.incidents,
         "recovery": overview.emergencies,
+        "repairs": _date_repairs(overview),
         "outbox": overview.outbox,
     }
     document = {
@@ -44,6 +45,8 @@ def format_status(overview: Overview) -> str:
 def _convert(part: Any) -> Any:
     if isinstance(part, list):
         return [_convert(each) for each in part]
+    if isinstance(part, dict):
+        return part
     if isinstance(part, UnitState):
         return _convert_unit(part)
     if isinstance(part, Stage):
@@ -54,6 +57,20 @@ def _convert(part: Any) -> Any:
     if isinstance(part, Emergency):
         return {"change": part.text, "since": format_utc(part.since_wall_seconds), "until": part.until}
     return _convert_outbox(part)
+
+
+def _date_repairs(overview: Overview) -> list[dict[str, Any]] | Trouble:
+    if isinstance(overview.repairs, Trouble):
+        return overview.repairs
+    return [
+        {
+            "time": format_utc(overview.wall_seconds - each.age_seconds),
+            "rule": each.rule,
+            "done": each.done,
+            "outcome": each.outcome,
+        }
+        for each in overview.repairs
+    ]
 
 
 def _convert_unit(unit: UnitState) -> dict[str, Any]:

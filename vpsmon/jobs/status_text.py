@@ -10,6 +10,7 @@ from vpsmon.installation.unit_status import describe_units
 from vpsmon.jobs.probes import say_once
 from vpsmon.jobs.status import Outbox, Overview, Row, Stage, Trouble, find_last_pass
 from vpsmon.recovery.changes import Emergency
+from vpsmon.report.logs import Repair
 from vpsmon.system.terminal import break_lines
 
 _SHOWN_FINDINGS = 5
@@ -33,6 +34,8 @@ def _list_lines(overview: Overview) -> Iterator[tuple[str, str]]:
     yield "last pass", _describe_last_pass(overview.stages, now)
     yield "incidents", _describe_incidents(overview.incidents, now)
     yield "recovery", _describe_recovery(overview.emergencies, now)
+    if overview.repairs:
+        yield "last repair", _describe_last_repair(overview.repairs)
     yield "outbox", _describe_outbox(overview.outbox, config.settings.has_telegram, now)
     if overview.waiting_mails:
         yield "e-mail", f"{_count(overview.waiting_mails, 'report')} waiting for the mail server"
@@ -68,6 +71,13 @@ def _describe_recovery(emergencies: list[Emergency] | Trouble, now_seconds: floa
         f"{each.text} since {_ago(each.since_wall_seconds, now_seconds)}, until {each.until}" for each in emergencies
     ]
     return "; ".join(shown) or "nothing is stopped, paused or changed"
+
+
+def _describe_last_repair(repairs: list[Repair] | Trouble) -> str:
+    if isinstance(repairs, Trouble):
+        return repairs.reason
+    latest = repairs[-1]
+    return f"{format_duration(latest.age_seconds)} ago: {latest.done}: {latest.outcome}"
 
 
 def _describe_outbox(outbox: Outbox | Trouble, has_telegram: bool, now_seconds: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vpsmon.recovery.model import Action, describe_done
+from vpsmon.recovery.messages import describe_done
+from vpsmon.recovery.model import Action
 from vpsmon.state.content import WRONG_FORM
 
 
@@ -30,5 +31,10 @@ def list_emergencies(content: Mapping[str, Any]) -> list[Emergency]:
 def _read(entry: Mapping[str, Any]) -> Emergency:
     action, undo = Action(*entry["action"]), Action(*entry["undo"])
     container_id = undo.target if undo.verb in ("start_container", "set_memory_limit") else ""
-    since = float(entry["since_wall_seconds"])
-    return Emergency(describe_done(action), str(entry["rule"]), since, str(entry["until"]), container_id)
+    return Emergency(
+        text=describe_done(action),
+        rule=str(entry["rule"]),
+        since_wall_seconds=float(entry["since_wall_seconds"]),
+        until=str(entry["until"]),
+        container_id=container_id,
+    )

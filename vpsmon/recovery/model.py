@@ -1,6 +1,7 @@
 """What rules and engine speak of: what was read, what is wrong, what would help, what was decided. No input or output.
 
-An action is data: it is written down before it is done, printed in a dry run, and undone by another action.
+An action is data: it is written down before it is done, printed in a dry run, and undone by another action. Nothing
+here holds a sentence that anything is decided by: messages.py makes the words last.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from vpsmon.core.findings import Finding, Severity
-from vpsmon.core.text import clean, format_bytes
 from vpsmon.stack.docker.containers import Container
 
 # pending: too early to say, for example a health check that has not run yet; gone: removed or recreated meanwhile.
 Outcome = Literal["repaired", "failing", "pending", "gone"]
 Verdict = Literal["act", "wait", "given up", "budget", "disabled", "person", "not needed", "hold"]
+# What became of an action, also of one that undoes another. postponed: refused for now, and tried again; forgotten:
+# there is nothing left to undo; dry_run: nothing was done.
+Ending = Literal["", "begun", "dry_run", "refused", "undone", "postponed", "forgotten", Outcome]
+# Why nothing is done now, where the verdict alone does not say it; or why something is undone.
+Reason = Literal[
+    "", "dependency", "unreadable", "pause", "other_repair", "memory_lost", "calm", "requested", "removed", "runs_again"
+]
 
 
 class Action(NamedTuple):
@@ -27,7 +34,7 @@ class Action(NamedTuple):
 
 
 class Undo(NamedTuple):
-    """How a step is undone: when it has been calm for so long, or only by a person (None)."""
+    """How a step is undone: when it has been calm for so long, or only by a person (None); `until` is for people."""
 
     action: Action
     calm_seconds: float | None
@@ -44,26 +51,43 @@ class Step(NamedTuple):
     verify_seconds: float
     follow_up: Action | None = None
     undo: Undo | None = None
-    # Told together with what was done.
-    note: str = ""
     # Also when it went well somebody has to look after it: a stopped container is no repair.
     needs_a_person: bool = False
 
 
+class Dependency(NamedTuple):
+    """What has to be repaired first: a container that is `exited`, `unhealthy` …, or `started` so many seconds ago."""
+
+    name: str
+    state: str
+    seconds: float = 0.0
+
+
 class Incident(NamedTuple):
-    """Something that is wrong. Each attempt takes the next step, counted by target; without steps a person has to."""
+    """Something that is wrong: its cause, as the rule names it, and facts that JSON can hold, for the words.
+
+    Each attempt takes the next step, counted by target; without steps manual action is needed.
+    """
 
     target: str
     name: str
-    message: str
+    cause: str
     steps: tuple[Step, ...]
-    advice: str | None = None
+    facts: Mapping[str, Any] = {}
     # The container that the steps touch: no two rules work at the same one at a time.
     touches: str = ""
-    # Why nothing is done now although something is wrong: another incident comes first.
-    held_back: str = ""
+    # Another incident comes first, so that nothing is done now.
+    waits_for: Dependency | None = None
     # Nothing can be done any more, and it is dangerous.
     is_grave: bool = False
+
+
+class Words(NamedTuple):
+    """What a rule says of an incident: what is wrong, what may be done manually, and what to know about the action."""
+
+    message: str
+    advice: str = ""
+    note: str = ""
 
 
 class Change(NamedTuple):
@@ -73,13 +97,15 @@ class Change(NamedTuple):
     rule: str
     action: Action
     undo: Action
-    # None: only by hand; 0: at once.
+    # None: only manually; 0: at once.
     calm_seconds: float | None
     until: str
     since_seconds: float
     since_wall_seconds: float
     calm_since_seconds: float | None = None
     tries: int = 0
+    # What a newer version has written beside it.
+    more: Mapping[str, Any] = {}
 
 
 class Snapshot(NamedTuple):
@@ -108,62 +134,39 @@ class Snapshot(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was decided about an incident, and what came of it; `told` is what the owner hears where that differs."""
+    """What was decided about an incident or a change, and what came of it. Built with keywords, without any words."""
 
     rule: str
+    target: str
     name: str
-    read: str
+    # Of the incident, as its rule names it; `undo` where a change is undone, `memory_lost` for recovery itself.
+    cause: str
     verdict: Verdict
-    text: str
-    action: str = ""
-    outcome: str = ""
+    reason: Reason = ""
+    action: Action | None = None
+    ending: Ending = ""
     severity: Severity | None = None
-    advice: str | None = None
-    told: str = ""
+    # How often this was tried, how long the next attempt has to wait and what it would be; the limit of the budget.
+    attempts: int = 0
+    wait_seconds: float | None = None
+    next_action: Action | None = None
+    limit: int = 0
+    # There is no further attempt; the effect was looked at; it was done by signals; it was begun by an earlier run.
+    is_last: bool = False
+    is_verified: bool = False
+    is_by_signals: bool = False
+    is_of_earlier_run: bool = False
+    # What an effector or a service answered, and what is left to decide for a person.
+    error: str = ""
+    questions: tuple[Question, ...] = ()
+    # What the words are made of.
+    incident: Incident | None = None
+    change: Change | None = None
+    recalled: Mapping[str, Any] = {}
 
 
-# What is to be done, and how it reads when it has been done.
-_VERBS = {
-    "restart_session": ("restart the WhatsApp session {name}", "restarted the WhatsApp session {name}"),
-    "start_session": ("start the WhatsApp session {name}", "started the WhatsApp session {name}"),
-    "start_sessions": (
-        "start the WhatsApp sessions that ran before: {names}",
-        "started the WhatsApp sessions that ran before ({names})",
-    ),
-    "restart_container": ("restart the container {name}", "restarted the container {name}"),
-    "stop_container": ("stop the container {name}", "stopped the container {name}"),
-    "start_container": ("start the container {name}", "started the container {name}"),
-    "pause_workflows": ("pause the n8n workflows {names}", "paused the n8n workflows {names}"),
-    "resume_workflows": ("activate the n8n workflows {names} again", "activated the n8n workflows {names} again"),
-    "set_memory_limit": (
-        "set the memory limit of the container {name} to {limit}",
-        "set the memory limit of the container {name} to {limit}",
-    ),
-}
+class Question(NamedTuple):
+    """A workflow that was not switched on again: `edited` while it was paused, or with `unpublished` changes."""
 
-
-def describe(action: Action) -> str:
-    """Return what an action will do, in words."""
-    return _fill(_VERBS[action.verb][0], action)
-
-
-def describe_done(action: Action) -> str:
-    """Return what an action has done, in words."""
-    return _fill(_VERBS[action.verb][1], action)
-
-
-def _fill(text: str, action: Action) -> str:
-    names = [str(each["name"] if isinstance(each, dict) else each) for each in action.details.get("items", ())]
-    limit = format_bytes(action.details.get("memory_bytes", 0))
-    return text.format(name=clean(action.name), names=clean(", ".join(names), 300) or "none", limit=limit)
-
-
-def to_sentences(first: str, *others: str) -> str:
-    """Return the texts as sentences; the first, which may begin with a name, stays as it is."""
-    return ". ".join([first, *(each[:1].upper() + each[1:] for each in others if each)])
-
-
-def format_decision(decision: Decision) -> str:
-    """Return a decision on one line: what was read, decided and done, and how it turned out."""
-    line = f"{decision.rule}[{decision.name}] {decision.read}: {decision.text}"
-    return f"{line}: {decision.outcome}" if decision.outcome else line
+    name: str
+    cause: Literal["edited", "unpublished"]

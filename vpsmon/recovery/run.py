@@ -11,14 +11,14 @@ from vpsmon.passes.context import PassContext
 from vpsmon.passes.stack_stage import deliver
 from vpsmon.recovery.actions import DryEffectors, Effectors, RealEffectors
 from vpsmon.recovery.engine.engine import Engine
-from vpsmon.recovery.engine.journal import Journal
+from vpsmon.recovery.engine.journal import Entry, Journal
 from vpsmon.recovery.engine.memory import QUIET_SECONDS, Book
 from vpsmon.recovery.engine.real_machine import RealMachine
 from vpsmon.recovery.engine.store import DryStore, RealStore, Store, hold_recovery_lock
 from vpsmon.recovery.engine.world import World
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Change, Decision
-from vpsmon.recovery.rules import Rule
+from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateError
@@ -26,16 +26,11 @@ from vpsmon.state.shm_fallback import SparedState
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
 
-_FORGOTTEN = (
-    "recovery_state.json was unreadable and is set aside: what was stopped, paused or raised before has to be looked "
-    "after by hand, and nothing is acted on for now"
-)
-
 
 class Result(NamedTuple):
     """What a run decided, what is changed at its end, and whether it could do its job."""
 
-    decisions: list[Decision]
+    entries: list[Entry]
     changes: list[Change]
     is_complete: bool = True
     # Another recovery is under way, so this one has done nothing.
@@ -44,6 +39,11 @@ class Result(NamedTuple):
     is_over: bool = True
     # What could not be read, and why.
     unread: tuple[str, ...] = ()
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was decided, without the words."""
+        return [entry.decision for entry in self.entries]
 
 
 def recover(
@@ -55,7 +55,7 @@ def recover(
     sleep: Callable[[float], None] = time.sleep,
     known_containers: Sequence[Container] = (),
 ) -> Result:
-    """Run the rules once, or undo all changes; what there is to tell waits in the outbox. Raises StateError.
+    """Run the rules once, or undo all changes; what there is to report waits in the outbox. Raises StateError.
 
     Where containers are known already, the engine is asked for nothing but to act, and not waited for.
     """
@@ -91,17 +91,17 @@ def run_rules(
     restores: bool = False,
 ) -> Result:
     """Run the rules on a machine. Raises StateError."""
-    journal = _open_journal(machine, store)
+    journal = _open_journal(machine, store, rules)
     world = World(machine, settings, rules, store.load_pass_state())
     engine = Engine(rules, machine, world, effectors, journal, settings)
     is_complete = engine.restore() if restores else engine.run()
     store.keep_memories(world.memories)
     return Result(
-        journal.decisions, journal.book.changes, is_complete, unread=tuple(engine.unread), is_over=engine.is_over
+        journal.entries, journal.book.changes, is_complete, unread=tuple(engine.unread), is_over=engine.is_over
     )
 
 
-def _open_journal(machine: Machine, store: Store) -> Journal:
+def _open_journal(machine: Machine, store: Store, rules: Sequence[Rule]) -> Journal:
     """Return the journal with what was remembered; without it recovery only looks for a while, and says so."""
     content, is_lost = store.load()
     host = machine.start_look()
@@ -111,9 +111,22 @@ def _open_journal(machine: Machine, store: Store) -> Journal:
     except WRONG_FORM:
         store.set_aside()
         book, is_lost = Book({}, *clocks), True
-    journal = Journal(book, store, machine)
+    journal = Journal(book, store, machine, rules)
     if is_lost:
         book.quiet_until = journal.now() + QUIET_SECONDS
-        journal.say(Decision("recovery", "memory", _FORGOTTEN, "wait", "it only looks for 10 min", severity="critical"))
+        journal.say(_note_loss())
         journal.commit()
     return journal
+
+
+def _note_loss() -> Decision:
+    return Decision(
+        rule="recovery",
+        target="",
+        name="memory",
+        cause="memory_lost",
+        verdict="wait",
+        reason="memory_lost",
+        severity="critical",
+        wait_seconds=QUIET_SECONDS,
+    )

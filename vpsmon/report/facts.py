@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.core.findings import Finding
 from vpsmon.recovery.changes import Emergency
-from vpsmon.report.logs import LogLine
+from vpsmon.report.logs import LogLine, Repair
 from vpsmon.report.timeline import Placed
 from vpsmon.stack.n8n.day import Executions, Workflows
 from vpsmon.stack.postgres.leads import LeadCount
@@ -33,7 +33,7 @@ class Facts(NamedTuple):
     machine: list[Placed] | Unread
     containers: list[Placed] | Unread
     alerts: list[LogLine] | Unread
-    recovery: list[LogLine] | Unread
+    repairs: list[Repair] | Unread
     emergencies: list[Emergency] | Unread
     oom_kills_since_boot: int | Unread
     workflows: Workflows | Unread

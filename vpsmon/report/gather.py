@@ -21,8 +21,9 @@ from vpsmon.passes.run_check import Attempt
 from vpsmon.passes.stages import HISTORY_LOG, find_stopped_ids
 from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
+from vpsmon.recovery.events import FILE as EVENTS
 from vpsmon.report.facts import Facts, Unread
-from vpsmon.report.logs import LogLine, parse_log, read_log
+from vpsmon.report.logs import LogLine, Repair, find_repairs, parse_log, read_log
 from vpsmon.report.timeline import DAY_SECONDS, Placed, place
 from vpsmon.stack.n8n.day import read_executions_of_day, read_workflows
 from vpsmon.stack.postgres.leads import read_lead_count
@@ -50,7 +51,7 @@ def gather(host: Host, config: Config, state: StateDirectory) -> Facts:
         _try(lambda: _read_samples(host, state, MACHINE)),
         _try(lambda: _read_samples(host, state, CONTAINERS)),
         _try(lambda: _read_lines(host, state, HISTORY_LOG)),
-        _try(lambda: _read_lines(host, state, RECOVERY_LOG)),
+        _try(lambda: _read_repairs(host, state)),
         _try(lambda: _read_emergencies(state)),
         _try(lambda: _read_oom_kills(host)),
         _try(lambda: read_workflows(host, settings)),
@@ -110,6 +111,16 @@ def _read_lines(host: Host, state: StateDirectory, name: str) -> list[LogLine]:
     with _explain_errors(path):
         text = read_log(host, path)
     return parse_log(text, host.wall_seconds(), _TWO_DAYS_SECONDS)
+
+
+def _read_repairs(host: Host, state: StateDirectory) -> list[Repair]:
+    path = os.path.join(state.path, RECOVERY_LOG)
+    with _explain_errors(path):
+        log = read_log(host, path)
+    path = os.path.join(state.path, EVENTS)
+    with _explain_errors(path):
+        events = read_log(host, path)
+    return find_repairs(events, log, host.wall_seconds(), _TWO_DAYS_SECONDS)
 
 
 @contextlib.contextmanager

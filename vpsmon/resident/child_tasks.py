@@ -14,7 +14,6 @@ from vpsmon.system.log import say
 
 if TYPE_CHECKING:
     from vpsmon.checks import Check
-    from vpsmon.recovery.rules import Rule
     from vpsmon.stack.docker.containers import Container
     from vpsmon.system.host import Host
 
@@ -73,7 +72,7 @@ def recover_memory(config: Config) -> int:
     A program that is started needs seconds then; the rule looks again itself before it does anything. What it has to
     tell is sent by a pass: to send may take longer than it takes to fill up the swap.
     """
-    from vpsmon.recovery.rules import swap_thrashing
+    from vpsmon.recovery.rules.swap_thrashing import RULE
     from vpsmon.recovery.run import recover
     from vpsmon.state.directory import StateError
     from vpsmon.system.host import Host
@@ -83,7 +82,7 @@ def recover_memory(config: Config) -> int:
 
     try:
         known = _recall_containers(make_host(), config)
-        result = recover(config, [cast("Rule", swap_thrashing)], make_host=make_host, known_containers=known)
+        result = recover(config, [RULE], make_host=make_host, known_containers=known)
     except StateError as error:
         say("error", str(error))
         return 1

@@ -11,6 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vpsmon.config.settings import Config
+    from vpsmon.core.findings import Finding
     from vpsmon.passes.context import PassContext, StageResult
 
 # What preload.py loads for it as soon as memory is short.
@@ -21,10 +22,10 @@ EXIT_CRITICAL = 3
 EXIT_WELL = 4
 
 
-def parse_report(data: bytes) -> tuple[str, tuple[str, ...]] | None:
-    """Return what a pass reported: the worst status of the kernel checks, and the rows that are critical.
+def parse_report(data: bytes) -> tuple[str, dict[str, bool], bool] | None:
+    """Return what a pass reported of the kernel checks; None where it ended before that.
 
-    None where it ended before that.
+    The worst status; the critical rows, each with whether it is beyond repair; whether memory is running out.
     """
     return marshal.loads(data) if data else None  # noqa: S302 written by a copy of this process
 
@@ -51,8 +52,7 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
     kernel = run_kernel_stage(context)
     report_problems(config.settings, state, kernel)
     kernel_status = worst_status(kernel.findings)
-    critical_rows = tuple(each.check for each in kernel.findings if each.status == "critical")
-    os.write(report_descriptor, marshal.dumps((kernel_status, critical_rows)))
+    os.write(report_descriptor, marshal.dumps((kernel_status, *_sort_critical(kernel.findings))))
     os.close(report_descriptor)
     try:
         stack = _run_rest(context, kernel, is_regular, with_stack)
@@ -79,3 +79,12 @@ def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_
     if is_regular:
         send_heartbeat(context, kernel)
     return None
+
+
+def _sort_critical(findings: list[Finding]) -> tuple[dict[str, bool], bool]:
+    """Return the critical rows, each with whether it is beyond repair, and whether memory is running out."""
+    from vpsmon.checks import list_rows
+
+    beyond_repair, of_shortage = (list_rows("kernel", kind) for kind in ("ROWS_BEYOND_REPAIR", "ROWS_OF_SHORTAGE"))
+    critical = {each.check for each in findings if each.status == "critical"}
+    return {row: row in beyond_repair for row in critical}, not critical.isdisjoint(of_shortage)

@@ -10,10 +10,8 @@ from vpsmon.system.log import say
 
 _PAUSE_SECONDS = 60.0
 # What no rule repairs may stay critical for days; only its timer starts recovery for it again.
-_BEYOND_REPAIR = frozenset({"swap_usage", "disk_usage", "disk_forecast", "memory_forecast"})
 _PAUSE_BEYOND_REPAIR_SECONDS = 86_400.0
-# What tells that memory is running out. One rule helps then, and it has to look again within seconds.
-_OF_MEMORY = frozenset({"memory_available", "memory_pressure", "swap_in", "file_refaults"})
+# Where memory is running out one rule helps, and it has to look again within seconds.
 _PAUSE_OF_MEMORY_SECONDS = 5.0
 # It waits for what it did to show an effect, container after container.
 _LONGEST_RUN_SECONDS = 900
@@ -27,12 +25,15 @@ class RecoveryLauncher:
         self._next_of_memory = 0.0
         self._next: dict[str, float] = {}
 
-    def start(self, rows: frozenset[str], orders: Orders) -> int:
-        """Have what is critical repaired; return the id of the process that was started for it, or 0."""
+    def start(self, rows: dict[str, bool], orders: Orders, is_memory_short: bool = False) -> int:
+        """Have what is critical repaired; return the id of the process that was started for it, or 0.
+
+        `rows` are those that are critical, each with whether it is beyond repair.
+        """
         if not orders.may_start_recovery:
             return 0
         try:
-            return self._start_memory(orders) if rows & _OF_MEMORY else self._start_all(rows, orders)
+            return self._start_memory(orders) if is_memory_short else self._start_all(rows, orders)
         except OSError as error:
             say("error", f"recovery could not be started: {error.strerror}; its timer comes next")
             return 0
@@ -54,15 +55,15 @@ class RecoveryLauncher:
         """
         self._memory_child = 0
         self._next_of_memory = time.monotonic() + _PAUSE_OF_MEMORY_SECONDS
-        return self.start(frozenset({"after memory"}), orders) if is_over else 0
+        return self.start({"after memory": False}, orders) if is_over else 0
 
-    def _start_all(self, rows: frozenset[str], orders: Orders) -> int:
+    def _start_all(self, rows: dict[str, bool], orders: Orders) -> int:
         now = time.monotonic()
         # Something else that has become critical does not wait: what was done for the first is no answer to it.
         if all(now < self._next.get(row, now) for row in rows):
             return 0
-        for row in rows:
-            self._next[row] = now + (_PAUSE_BEYOND_REPAIR_SECONDS if row in _BEYOND_REPAIR else _PAUSE_SECONDS)
+        for row, is_beyond_repair in rows.items():
+            self._next[row] = now + (_PAUSE_BEYOND_REPAIR_SECONDS if is_beyond_repair else _PAUSE_SECONDS)
         return fork(lambda: _start_recovery(orders))
 
 

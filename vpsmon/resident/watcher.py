@@ -145,13 +145,10 @@ class Watcher:
         os.close(descriptor)
         self._report_descriptor = None
         if report:
-            status, critical_rows = report
+            status, critical_rows, is_memory_short = report
             self._notifier.send(f"WATCHDOG=1\nSTATUS={status}; last pass {time.strftime('%H:%M:%S')}")
             if critical_rows:
-                self._recover(frozenset(critical_rows))
-
-    def _recover(self, rows: frozenset[str]) -> None:
-        self._note_child(self._repairs.start(rows, self._orders))
+                self._note_child(self._repairs.start(critical_rows, self._orders, is_memory_short))
 
     def _note_child(self, child_id: int) -> None:
         if child_id:
@@ -175,7 +172,7 @@ class Watcher:
                 self._stack_child = 0
                 self._turns.note_end(exit_status == EXIT_WELL)
                 if exit_status == EXIT_CRITICAL:
-                    self._recover(frozenset({"stack"}))
+                    self._note_child(self._repairs.start({"stack": False}, self._orders))
 
     def _end_children(self) -> None:
         """Leave no process behind; what they have not sent stays in the outbox."""

@@ -28,8 +28,9 @@ JOURNAL = "commit.json"
 METRICS_FILE = "metrics/metrics.prom"
 TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000
+_MOST_CHARACTERS = {"log": 2000, "jsonl": 20_000}  # JSON that is cut off cannot be read
 _KEPT_CORRUPT_FILES = 10
-_NAME = re.compile(r"[a-z_]{1,64}\.(json|log)")
+_NAME = re.compile(r"[a-z_]{1,64}\.(json|jsonl|log)")
 
 
 class StateError(Exception):
@@ -244,14 +245,12 @@ class StateDirectory:
 
     def _plan_append(self, name: str, lines: Sequence[str]) -> dict[str, Any]:
         path = self._file(name)
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            size = 0
+        size = os.stat(path).st_size if os.path.exists(path) else 0
         if size > _LARGEST_LOG_BYTES:
             os.replace(path, f"{path}.1")
             size = 0
-        return {"offset": size, "text": "".join(f"{clean(line, 2000)}\n" for line in lines)}
+        most = _MOST_CHARACTERS[name.partition(".")[2]]
+        return {"offset": size, "text": "".join(f"{clean(line, most)}\n" for line in lines)}
 
     def _finish_journal(self) -> None:
         if not os.path.lexists(self._file(JOURNAL)):

@@ -18,6 +18,7 @@ from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
 ROWS = {"disk_usage": "percent"}
 GROUP = "disks"
+ROWS_BEYOND_REPAIR = ("disk_usage",)
 METRICS = {"vpsmon_disk_used_percent": "How full the filesystem of each path of DISK_PATHS is, as df shows it."}
 HISTORY = MACHINE
 

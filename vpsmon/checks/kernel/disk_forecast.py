@@ -19,6 +19,7 @@ from vpsmon.trends.samples import DISK_PREFIX, MACHINE
 
 ROWS = {"disk_forecast": "days"}
 GROUP = "disks"
+ROWS_BEYOND_REPAIR = ("disk_forecast",)
 _PLAN = Plan((128, 64, 24, 8, 3, 1), 12)
 # A disk is slower than memory: its latest passes are enough.
 _LATEST_PASSES = 12

@@ -23,6 +23,7 @@ from vpsmon.trends.series import Point, Series
 
 ROWS = {"memory_forecast": "hours"}
 GROUP = "memory"
+ROWS_BEYOND_REPAIR = ("memory_forecast",)
 METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out; absent where there is no trend."}
 _MOST_NAMED = 3
 _MOST_CONTAINERS = 20

@@ -18,6 +18,7 @@ from vpsmon.trends.samples import MACHINE
 
 ROWS = {"memory_available": "bytes"}
 GROUP = "memory"
+ROWS_OF_SHORTAGE = ("memory_available",)
 METRICS = {
     "vpsmon_memory_available_bytes": "Memory that the kernel can hand out without swapping (MemAvailable).",
     "vpsmon_memory_total_bytes": "Memory of the machine (MemTotal).",

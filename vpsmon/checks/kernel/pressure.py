@@ -20,6 +20,7 @@ from vpsmon.trends.samples import MACHINE
 
 ROWS = {"memory_pressure": "score"}
 GROUP = "memory"
+ROWS_OF_SHORTAGE = ("memory_pressure",)
 METRICS = {"memory_pressure_score": "Share of time that tasks waited for memory: mean of some and full, 0 to 100."}
 HISTORY = MACHINE
 # The kernel samples pressure every 2 seconds: over less time a single stall looks like a permanent one.

@@ -20,6 +20,7 @@ from vpsmon.system.memory_shortage import Shortage, is_memory_short, is_swap_nea
 
 ROWS = {"file_refaults": "kB/s"}
 GROUP = "memory"
+ROWS_OF_SHORTAGE = ("file_refaults",)
 _COUNTERS = ("workingset_refault_file", "workingset_refault")
 
 

@@ -22,6 +22,8 @@ from vpsmon.trends.samples import MACHINE
 
 ROWS = {"swap_usage": "bytes", "swap_in": "kB/s", "swap_out": "kB/s"}
 GROUP = "memory"
+ROWS_OF_SHORTAGE = ("swap_in",)
+ROWS_BEYOND_REPAIR = ("swap_usage",)
 METRICS = {
     "swap_total_bytes": "Swap of the machine; 0 where none is configured.",
     "swap_used_bytes": "Swap in use.",

@@ -15,7 +15,14 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, skipped, unknown
 from vpsmon.core.text import clean, format_duration
 from vpsmon.stack.docker.containers import Container, read_containers
-from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, describe_exit, find_cause, read_recent_deaths
+from vpsmon.stack.docker.exit_causes import (
+    MOST_EXPLAINED,
+    Death,
+    describe_exit,
+    find_cause,
+    read_recent_deaths,
+    recall_death,
+)
 from vpsmon.system.host import Host
 
 ROWS = {"container_restarts": "count"}
@@ -29,7 +36,7 @@ _FIRST_SIGHT = "restarts are counted from one pass to the next, and this contain
 
 
 class Observed(NamedTuple):
-    """A container as it is now; `cause` says what ended it before its latest restart, where that is known."""
+    """A container as it is now; `death` is how it ended before its latest restart, where that is known."""
 
     id: str
     name: str
@@ -38,7 +45,7 @@ class Observed(NamedTuple):
     created_wall_seconds: float | None
     started_wall_seconds: float | None
     inspect_error: str | None = None
-    cause: str = ""
+    death: Death | None = None
 
 
 class Reading(NamedTuple):
@@ -56,7 +63,7 @@ class History(NamedTuple):
     restarts: list[list[float]]
     strikes: int
     is_counted: bool
-    cause: str
+    death: Death | None
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
@@ -71,10 +78,8 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     restarted = {each.id for each in reading.containers if _count_new(each, reading, previous)}
     if not restarted:
         return reading
-    causes = _find_causes(host, [each for each in containers if each.id in restarted], reading)
-    return reading._replace(
-        containers=[each._replace(cause=causes.get(each.id, "")) for each in reading.containers],
-    )
+    deaths = _explain_deaths(host, [each for each in containers if each.id in restarted], reading)
+    return reading._replace(containers=[each._replace(death=deaths.get(each.id)) for each in reading.containers])
 
 
 def _observe(container: Container) -> Observed:
@@ -89,10 +94,10 @@ def _observe(container: Container) -> Observed:
     )
 
 
-def _find_causes(host: Host, restarted: list[Container], reading: Reading) -> dict[str, str]:
+def _explain_deaths(host: Host, restarted: list[Container], reading: Reading) -> dict[str, Death]:
     deaths = read_recent_deaths(host, reading.wall_seconds - reading.window_seconds)
     known = [each for each in restarted if each.id in deaths][:MOST_EXPLAINED]
-    return {each.id: describe_exit(deaths[each.id], find_cause(host, each, deaths[each.id])) for each in known}
+    return {each.id: deaths[each.id]._replace(cause=find_cause(host, each, deaths[each.id])) for each in known}
 
 
 def _count_new(container: Observed, reading: Reading, previous: Previous | None) -> int:
@@ -129,7 +134,7 @@ def _follow(container: Observed, reading: Reading, previous: Previous | None) ->
         restarts[-_MOST_OBSERVATIONS:],
         (before["strikes"] if before else 0) + 1 if _is_strike(container, reading, before) else 0,
         before is not None or _is_new(container, reading),
-        container.cause or (before["cause"] if before and restarts else ""),
+        container.death or (recall_death(before) if before and restarts else None),
     )
 
 
@@ -170,8 +175,8 @@ def _judge_container(container: Observed, history: History, settings: Settings) 
         message += f", warning above {settings.RESTART_LOOP_COUNT}"
     elif is_looping:
         message += f", and it was restarting each of the last {history.strikes} times it was looked at"
-    if history.cause:
-        message += f"; before the last one {history.cause}"
+    if history.death:
+        message += f"; before the last one it {describe_exit(history.death.exit_code, history.death.cause)}"
     return Finding(
         check="container_restarts",
         status="warning" if is_looping else judgement.status,
@@ -208,5 +213,7 @@ def _to_record(container: Observed, history: History) -> dict[str, Any]:
         "started": container.started_wall_seconds,
         "restarts": history.restarts,
         "strikes": history.strikes,
-        "cause": history.cause,
+        "death": history.death,
+        # For the version before, which decides by this sentence.
+        "cause": describe_exit(history.death.exit_code, history.death.cause) if history.death else "",
     }

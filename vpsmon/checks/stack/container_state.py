@@ -13,7 +13,7 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, Status, skipped, unknown
 from vpsmon.core.text import clean, format_duration, redact
 from vpsmon.stack.docker.containers import Container, read_containers
-from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Death, describe_exit, find_cause
+from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Cause, Death, describe_exit, find_cause, recall_cause
 from vpsmon.stack.identity.essential import Essentials
 from vpsmon.system.host import Host
 
@@ -42,12 +42,12 @@ class Observed(NamedTuple):
     status: str
     exit_code: int
     health: str
-    is_oom_told: bool
+    is_oom_reported: bool
     start_error: str
     created_wall_seconds: float | None
     finished_wall_seconds: float | None
     inspect_error: str = ""
-    cause: str | None = None
+    cause: Cause | None = None
 
 
 class Reading(NamedTuple):
@@ -84,7 +84,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     essentials = Essentials(containers, settings)
     everything = [_observe(container, essentials.is_essential(container)) for container in containers]
     reading = Reading(everything, host.wall_seconds(), essentials=find_essentials(names, settings))
-    causes: dict[str, str] = {}
+    causes: dict[str, Cause] = {}
     for container, observed in zip(containers, reading.containers, strict=True):
         known = _recall_cause(observed, previous)
         if known is not None:
@@ -117,9 +117,9 @@ def _is_missed(reading: Reading, previous: Previous) -> bool:
     return reading.wall_seconds - _trouble_since(reading, previous) < _MISSED_SECONDS
 
 
-def _recall_cause(container: Observed, previous: Previous | None) -> str | None:
+def _recall_cause(container: Observed, previous: Previous | None) -> Cause | None:
     finished, cause = (previous.memory if previous else {}).get("causes", {}).get(container.id[:12], (None, ""))
-    return str(cause) if finished is not None and finished == container.finished_wall_seconds else None
+    return recall_cause(str(cause)) if finished is not None and finished == container.finished_wall_seconds else None
 
 
 def _is_fresh_death(container: Observed, reading: Reading) -> bool:
@@ -128,7 +128,11 @@ def _is_fresh_death(container: Observed, reading: Reading) -> bool:
 
 
 def _to_death(container: Observed) -> Death:
-    return Death(container.finished_wall_seconds or 0, container.exit_code, container.is_oom_told)
+    return Death(
+        wall_seconds=container.finished_wall_seconds or 0,
+        exit_code=container.exit_code,
+        is_oom_reported=container.is_oom_reported,
+    )
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
@@ -187,7 +191,7 @@ def _assess(container: Observed, now_seconds: float) -> _Verdict:
     if container.status == "running":
         return _assess_health(container, look)
     if container.status == "restarting":
-        how = describe_exit(_to_death(container), container.cause)
+        how = describe_exit(container.exit_code, container.cause or "")
         return _Verdict(f"restarting: {how}", True, True, f"{look} it does not stay up")
     if container.status == "exited":
         return _assess_end(container, now_seconds, look)
@@ -215,7 +219,7 @@ def _assess_end(container: Observed, now_seconds: float, look: str) -> _Verdict:
         # How it ended before says nothing of why it does not run now.
         advice = f"docker start {container.name} tries again, or says why it cannot"
         return _Verdict(f"not running: its last start failed: {container.start_error}", True, True, advice)
-    message = f"not running: {describe_exit(_to_death(container), container.cause)}"
+    message = f"not running: {describe_exit(container.exit_code, container.cause or '')}"
     if container.finished_wall_seconds is not None:
         message += f" ({format_duration(now_seconds - container.finished_wall_seconds)} ago)"
     return _Verdict(message, container.exit_code != 0, True, f"docker start {container.name}; {look} it ended")

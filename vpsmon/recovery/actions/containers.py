@@ -1,4 +1,4 @@
-"""What is done to containers: through the engine, or by signals where that is silent."""
+"""What is done to containers: through the engine, or by signals where that does not respond."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ContainerEffectors:
             return Done()
         with suppress(ReadError):
             self._stop_by_engine(action, _DOCKER_TIMEOUT_SECONDS)
-        return Done("by signals, since Docker did not answer")
+        return Done(is_by_signals=True)
 
     def _refuse_unless_spare(self, container: Container) -> None:
         _refuse_if_left_alone(container)

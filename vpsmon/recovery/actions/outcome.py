@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vpsmon.core.findings import ReadError
+from vpsmon.recovery.model import Question
 
 
 class Refused(ReadError):
@@ -16,7 +17,7 @@ class Gone(Refused):
 
 
 class Done(NamedTuple):
-    """What was done, in words, where there is more to say; and what is left for a person to decide."""
+    """That it was done: whether by signals, without the engine; and what is left for a person to decide."""
 
-    text: str = ""
-    question: str = ""
+    is_by_signals: bool = False
+    questions: tuple[Question, ...] = ()

@@ -9,7 +9,7 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
 from vpsmon.recovery.actions.outcome import Done
-from vpsmon.recovery.model import Action
+from vpsmon.recovery.model import Action, Question
 from vpsmon.stack import waha
 from vpsmon.system.host import Host
 
@@ -28,7 +28,7 @@ class ServiceEffectors:
         host = self._make_host()
         waha.start_session(host, waha.find_waha(host, self._settings), action.target)
 
-    def _start_sessions(self, action: Action) -> Done:
+    def _start_sessions(self, action: Action) -> None:
         """Start those of the named sessions that are stopped."""
         host = self._make_host()
         found = waha.find_waha(host, self._settings)
@@ -39,9 +39,8 @@ class ServiceEffectors:
         stopped = [name for name in action.details["items"] if statuses.get(name) == "STOPPED"]
         for name in stopped:
             waha.start_session(host, found, name)
-        return Done(f"started the sessions {clean(', '.join(stopped), 200)}" if stopped else "")
 
-    def _pause_workflows(self, action: Action) -> Done:
+    def _pause_workflows(self, action: Action) -> None:
         """Switch the workflows off, and make sure of it: n8n may fail after having done it, or lie."""
         from vpsmon.stack.n8n import api as n8n_api
 
@@ -57,26 +56,25 @@ class ServiceEffectors:
             now = n8n_api.read_workflow(host, self._settings, item["id"])
             if now is not None and now.is_active:
                 raise ReadError(f"{clean(item['name'])}: {trouble}")
-        return Done()
 
     def _resume_workflows(self, action: Action) -> Done:
         """Switch on what nobody has changed meanwhile, with the version that ran before."""
         questions = [self._resume(self._make_host(), item) for item in action.details["items"]]
-        return Done(question="; ".join(each for each in questions if each))
+        return Done(questions=tuple(each for each in questions if each is not None))
 
-    def _resume(self, host: Host, item: Mapping[str, str]) -> str:
+    def _resume(self, host: Host, item: Mapping[str, str]) -> Question | None:
         """Return what a person has to decide, if so."""
         from vpsmon.stack.n8n import api as n8n_api
 
         now = n8n_api.read_workflow(host, self._settings, item["id"])
         if now is None or now.is_active:
-            return ""  # somebody has deleted it, or switched it on
+            return None  # somebody has deleted it, or switched it on
         name = clean(item["name"])
         if now.draft != item["draft"]:
-            return f"{name} was edited while it was paused: publish it in n8n if it is ready"
+            return Question(name, "edited")
         try:
             if not n8n_api.activate(host, self._settings, now, item["active_version"]):
-                return f"{name} has changes that were never published: activate it in n8n if they are ready"
+                return Question(name, "unpublished")
         except n8n_api.KeyRefused:
             raise
         except ReadError:
@@ -84,7 +82,7 @@ class ServiceEffectors:
                 raise
         if not _is_active(n8n_api.read_workflow(host, self._settings, item["id"])):
             raise ReadError(f"n8n says that {name} is active, and it is not")
-        return ""
+        return None
 
 
 def _is_active(workflow: Any) -> bool:

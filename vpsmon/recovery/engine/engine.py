@@ -7,21 +7,19 @@ a run that is killed at any point leaves the next one able to know and to undo.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
-from vpsmon.core.text import format_duration
 from vpsmon.recovery.actions import Effectors
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.memory import Book
 from vpsmon.recovery.engine.settle import settle
-from vpsmon.recovery.engine.step import POLL_SECONDS, StepTaker, find_pause
+from vpsmon.recovery.engine.step import POLL_SECONDS, StepTaker, decide, find_pause
 from vpsmon.recovery.engine.undo import Undoer
 from vpsmon.recovery.engine.world import World
 from vpsmon.recovery.machine import Machine
-from vpsmon.recovery.model import Decision, Incident, Snapshot, Verdict, describe
-from vpsmon.recovery.rules import Rule, name_rule
+from vpsmon.recovery.model import Decision, Incident, Snapshot
+from vpsmon.recovery.rule import Rule
 from vpsmon.state.content import WRONG_FORM
 
 # Two rules must not work at the same container at once: what one has done needs time to show.
@@ -66,7 +64,7 @@ class Engine:
     def run(self) -> bool:
         """Do what there is to do, and return whether there was a machine to look at. Raises StateError."""
         snapshot = self._look()
-        if any(self._wants_second_look(rule, snapshot) for rule in self._rules):
+        if any(rule.wants_second_look(snapshot, self._settings) for rule in self._rules):
             self._machine.sleep(POLL_SECONDS)
             snapshot = self._look()
         for rule in self._rules:
@@ -84,23 +82,20 @@ class Engine:
     def _look(self) -> Snapshot:
         snapshot = self._world.look(self._book.at, self._book.changes)
         for rule in self._rules:
-            remember = getattr(rule, "remember", None)
-            if remember:
-                memory = self._book.memories.get(name_rule(rule), {})
-                try:
-                    memory = remember(snapshot, self._settings, memory)
-                except WRONG_FORM:
-                    # What was remembered may be of another form: without it the rule starts afresh.
-                    memory = remember(snapshot, self._settings, {})
-                self._book.memories[name_rule(rule)] = memory
+            memory = self._book.memories.get(rule.name, {})
+            try:
+                memory = rule.remember(snapshot, self._settings, memory)
+            except WRONG_FORM:
+                # What was remembered may be of another form: without it the rule starts afresh.
+                memory = rule.remember(snapshot, self._settings, {})
+            if memory:
+                self._book.memories[rule.name] = memory
+            else:
+                self._book.memories.pop(rule.name, None)
         return snapshot
 
-    def _wants_second_look(self, rule: Rule, snapshot: Snapshot) -> bool:
-        wants = getattr(rule, "wants_second_look", None)
-        return bool(wants and wants(snapshot, self._settings))
-
     def _detect(self, rule: Rule, snapshot: Snapshot) -> list[Incident]:
-        return rule.detect(snapshot, self._settings, self._book.memories.get(name_rule(rule), {}))
+        return rule.detect(snapshot, self._settings, self._book.memories.get(rule.name, {}))
 
     def _repair(self, rule: Rule, snapshot: Snapshot) -> Snapshot:
         """See to the incidents of a rule, one after the other, and return the latest look."""
@@ -110,14 +105,14 @@ class Engine:
             if incident is None:
                 return snapshot
             seen.add(incident.target)
-            verdict, text = self._decide(rule, incident)
-            if verdict != "act":
-                self._pass_over(rule, incident, verdict, text)
+            decision = self._decide(rule, incident)
+            if decision.verdict != "act":
+                self._pass_over(rule, incident, decision)
                 continue
             is_done = self._confirm_and_act(rule, incident)
             if self._effectors.is_real:
                 snapshot = self._repair_what_is_urgent(rule, self._look())
-            elif is_done and getattr(rule, "IS_ONE_AT_A_TIME", False):
+            elif is_done and rule.has_alternatives:
                 return snapshot
 
     def _is_interrupted(self, rule: Rule, snapshot: Snapshot) -> bool:
@@ -130,64 +125,59 @@ class Engine:
         return snapshot
 
     def _list_urgent(self, rule: Rule) -> list[Rule]:
-        return [each for each in self._rules if each is not rule and getattr(each, "IS_URGENT", False)]
+        return [each for each in self._rules if each is not rule and each.is_urgent]
 
-    def _decide(self, rule: Rule, incident: Incident) -> tuple[Verdict, str]:
+    def _decide(self, rule: Rule, incident: Incident) -> Decision:
         """Return whether to act now, and if not why."""
-        now, name = self._journal.now(), name_rule(rule)
-        record = self._book.find(name, incident, now)
-        limit = self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR
-        if incident.held_back:
-            return "hold", incident.held_back
+        now, decision = self._journal.now(), decide(rule, incident)
+        record = self._book.find(rule.name, incident, now)
+        decision = decision._replace(attempts=record["attempts"])
+        if incident.waits_for:
+            return decision._replace(verdict="hold", reason="dependency")
         if not incident.steps:
-            return "person", "only a person can help"
+            return decision._replace(verdict="person")
         if not self._settings.ENABLE_AUTO_RECOVERY:
-            return "disabled", f"ENABLE_AUTO_RECOVERY is off; it would {describe(incident.steps[0].action)}"
+            return decision._replace(verdict="disabled", next_action=incident.steps[0].action)
         if now < self._book.quiet_until:
-            left = format_duration(self._book.quiet_until - now)
-            return "wait", f"recovery has lost its memory and only looks for {left}"
-        if record["attempts"] >= len(incident.steps) and not getattr(rule, "HAS_NO_LAST_ATTEMPT", False):
-            return "given up", f"tried {record['attempts']} times without lasting success; a person has to look at it"
+            return decision._replace(verdict="wait", reason="memory_lost", wait_seconds=self._book.quiet_until - now)
+        if record["attempts"] >= len(incident.steps) and not rule.has_alternatives:
+            return decision._replace(verdict="given up")
         wait_seconds = find_pause(rule, record, now)
         if wait_seconds > 0:
-            return "wait", f"the next attempt is in {format_duration(wait_seconds)}"
-        if self._book.is_being_treated(name, incident.touches, now, _SETTLE_SECONDS):
-            return "wait", "another repair of the same container has to show its effect first"
-        if self._book.count_actions(now) >= limit:
-            return "budget", f"there were {limit} repairs in the last hour (RECOVERY_MAX_ACTIONS_PER_HOUR)"
-        return "act", ""
+            return decision._replace(verdict="wait", reason="pause", wait_seconds=wait_seconds)
+        if self._book.is_being_treated(rule.name, incident.touches, now, _SETTLE_SECONDS):
+            return decision._replace(verdict="wait", reason="other_repair")
+        if self._book.count_actions(now) >= self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR:
+            return decision._replace(verdict="budget", limit=self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR)
+        return decision
 
-    def _pass_over(self, rule: Rule, incident: Incident, verdict: Verdict, text: str) -> None:
+    def _pass_over(self, rule: Rule, incident: Incident, decision: Decision) -> None:
         """Note why nothing is done; the owner and the log hear it once for each incident."""
-        record = self._book.find(name_rule(rule), incident, self._journal.now())
+        record, verdict = self._book.find(rule.name, incident, self._journal.now()), decision.verdict
         is_news = record["told"] != verdict
         record["told"] = verdict
-        severity: Literal["critical", "warning"] | None = None
         if verdict in ("given up", "budget", "person") and verdict not in record["alerted"]:
-            severity = "critical" if verdict == "given up" or incident.is_grave else "warning"
+            is_critical = verdict == "given up" or incident.is_grave
+            decision = decision._replace(severity="critical" if is_critical else "warning")
             record["alerted"].append(verdict)
-        decision = Decision(
-            name_rule(rule), incident.name, incident.message, verdict, text, "", "", severity, incident.advice
-        )
         self._journal.say(decision, is_news)
 
     def _confirm_and_act(self, rule: Rule, incident: Incident) -> bool:
         """Look again, read what is needed, and take the next step; return whether there was one."""
-        self._machine.sleep(getattr(rule, "CONFIRM_AFTER_SECONDS", 0.0))
+        self._machine.sleep(rule.confirm_after_seconds)
         again = self._detect(rule, self._look())
         confirmed = next((each for each in again if each.target == incident.target), None)
-        if confirmed is None or not confirmed.steps or confirmed.held_back:
-            self._pass_over(rule, incident, "not needed", "it was over when looked at again")
+        if confirmed is None or not confirmed.steps or confirmed.waits_for:
+            self._pass_over(rule, incident, decide(rule, incident)._replace(verdict="not needed"))
             return False
-        prepare = getattr(rule, "prepare", None)
-        if prepare:
-            try:
-                confirmed = prepare(confirmed, self._machine, self._settings)
-            except ReadError as error:
-                self._pass_over(rule, confirmed, "hold", f"what is needed for it cannot be read: {error}")
-                return False
+        try:
+            confirmed = rule.prepare(confirmed, self._machine, self._settings)
+        except ReadError as error:
+            decision = decide(rule, confirmed)._replace(verdict="hold", reason="unreadable", error=str(error))
+            self._pass_over(rule, confirmed, decision)
+            return False
         if not confirmed.steps:
-            self._pass_over(rule, confirmed, "person", "only a person can help")
+            self._pass_over(rule, confirmed, decide(rule, confirmed)._replace(verdict="person"))
             return False
         self._steps.take(rule, confirmed)
         return True

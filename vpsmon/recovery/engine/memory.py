@@ -11,7 +11,8 @@ from typing import Any
 
 from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.outbox import is_notice
-from vpsmon.recovery.model import Action, Change, Incident, describe
+from vpsmon.recovery.messages import UNTIL_NEXT_RUN, describe, describe_done, knows
+from vpsmon.recovery.model import Action, Change, Incident
 
 HOUR_SECONDS = 3600.0
 # An incident that has been away for so long starts with its first step again; one that lasts, never does.
@@ -19,10 +20,11 @@ _FORGET_AFTER_SECONDS = 6 * 3600.0
 # After this much trouble of its own (an unreadable file) recovery only looks.
 QUIET_SECONDS = 600.0
 _MOST_NOTICES = 50
+_KEYS = ("clock", "actions", "incidents", "changes", "memories", "notices", "quiet_until")
 
 
 class Book:
-    """Attempts, budget, changes to undo, and what has still to be told."""
+    """Attempts, budget, changes to undo, and notices that wait."""
 
     def __init__(self, content: dict[str, Any], boot_id: str, monotonic_seconds: float, wall_seconds: float) -> None:
         """Raises one of WRONG_FORM where no version of vpsmon wrote this."""
@@ -38,7 +40,11 @@ class Book:
         self.incidents: dict[str, dict[str, Any]] = {
             str(key): _check_record(record, now) for key, record in content.get("incidents", {}).items()
         }
-        self.changes: list[Change] = [_to_change(each) for each in content.get("changes", [])]
+        # What a newer version has changed in a way of its own is kept for it.
+        changes = [_to_change(each) for each in content.get("changes", [])]
+        self.changes: list[Change] = [each for each in changes if _can_undo(each)]
+        self._changes_of_newer_version = [each for each in changes if not _can_undo(each)]
+        self._more = {key: value for key, value in content.items() if key not in _KEYS}
         self.memories: dict[str, dict[str, Any]] = {
             str(name): dict(memory) for name, memory in content.get("memories", {}).items()
         }
@@ -58,10 +64,11 @@ class Book:
         self.actions = [each for each in self.actions if now - each < HOUR_SECONDS]
         self.incidents = {key: record for key, record in self.incidents.items() if not _is_over(record, now)}
         return {
+            **self._more,
             "clock": {"boot_id": self._boot_id, "monotonic": monotonic_seconds, "wall": wall_seconds, "seconds": now},
             "actions": self.actions,
             "incidents": self.incidents,
-            "changes": [_from_change(each) for each in self.changes],
+            "changes": [_from_change(each) for each in (*self.changes, *self._changes_of_newer_version)],
             "memories": self.memories,
             "notices": [list(each) for each in self.notices[-_MOST_NOTICES:]],
             "quiet_until": self.quiet_until,
@@ -121,7 +128,7 @@ class Book:
         """Have changes undone by the next run: what was to be done is half done, and nobody knows how far."""
         for change in self.changes:
             if change.id in identities:
-                self.replace_change(change._replace(calm_seconds=0.0, until="the next run"))
+                self.replace_change(change._replace(calm_seconds=0.0, until=UNTIL_NEXT_RUN))
 
     def drop_change(self, identity: str) -> None:
         """Forget a change: it is undone, or there is nothing left of it."""
@@ -144,29 +151,40 @@ def _check_record(record: dict[str, Any], now: float) -> dict[str, Any]:
         _check_numbers(record["pending"]["until"])
         texts = (record["pending"][key] for key in ("did", "done", "read", "note", "advice"))
         _check_texts(*texts, *record["pending"]["changes"])
+        # The version before left nothing but texts.
+        if "action" in record["pending"]:
+            describe(Action(*record["pending"]["action"]))
     last = None if record["last"] is None else min(record["last"], now)
     return {**record, "seen": min(record["seen"], now), "last": last, "alerted": [*record["alerted"]]}
 
 
 def _to_notice(entry: Sequence[Any]) -> Notice:
-    notice = Notice(*entry)
+    # A newer version may have more to say of it.
+    notice = Notice(*entry[: len(Notice._fields)])
     if not is_notice(notice):
         raise TypeError(f"{entry!r} is no notice")
     return notice
 
 
 def _from_change(change: Change) -> dict[str, Any]:
-    return {**change._asdict(), "action": list(change.action), "undo": list(change.undo)}
+    fields = {**change._asdict(), "action": list(change.action), "undo": list(change.undo)}
+    return {**fields.pop("more"), **fields}
 
 
 def _to_change(entry: dict[str, Any]) -> Change:
-    change = Change(**{**entry, "action": Action(*entry["action"]), "undo": Action(*entry["undo"])})
+    known = {key: value for key, value in entry.items() if key in Change._fields and key != "more"}
+    more = {key: value for key, value in entry.items() if key not in known}
+    change = Change(**{**known, "action": Action(*entry["action"]), "undo": Action(*entry["undo"]), "more": more})
     _check_texts(change.id, change.rule, change.until, change.action.target, change.undo.target)
     _check_numbers(change.since_seconds, change.since_wall_seconds, change.tries)
     _check_numbers(*(each for each in (change.calm_seconds, change.calm_since_seconds) if each is not None))
     # What cannot be said cannot be done.
-    describe(change.action), describe(change.undo)
+    describe_done(change.action), describe(change.undo)
     return change
+
+
+def _can_undo(change: Change) -> bool:
+    return knows(change.action) and knows(change.undo)
 
 
 def _check_numbers(*values: object) -> None:

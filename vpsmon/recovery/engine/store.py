@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vpsmon.alerts.incidents import Notice, format_history
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
@@ -16,12 +16,24 @@ from vpsmon.alerts.totals import load_totals
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.context import PassContext
 from vpsmon.passes.stages import HISTORY_LOG
+from vpsmon.recovery.events import FILE as EVENTS
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.state.private_file import open_private
 from vpsmon.state.recovery_file import RECOVERY_FILE
 
 LOG = "recovery.log"
 _LOCK_FILE = "recovery.lock"
+
+
+class Record(NamedTuple):
+    """What is written in one step: the state, and the log, events, notices and outcomes that belong to it."""
+
+    content: dict[str, Any]
+    lines: Sequence[str]
+    events: Sequence[str]
+    notices: Sequence[Notice]
+    # Rule and outcome of what was done, for the metrics.
+    outcomes: Sequence[tuple[str, str]]
 
 
 class Store(Protocol):
@@ -36,17 +48,8 @@ class Store(Protocol):
     def set_aside(self) -> None:
         """Keep an unusable content for its owner, out of the way."""
 
-    def commit(
-        self,
-        content: dict[str, Any],
-        lines: Sequence[str],
-        notices: Sequence[Notice],
-        outcomes: Sequence[tuple[str, str]],
-    ) -> None:
-        """Remember the content, log the lines, tell the notices and count the outcomes: all of it or nothing.
-
-        Raises StateError.
-        """
+    def commit(self, record: Record) -> None:
+        """Remember all of it or nothing. Raises StateError."""
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:
         """Remember for the checks. Raises StateError."""
@@ -76,23 +79,18 @@ class RealStore:
         with self._context.state.lock():
             self._context.state.set_aside(RECOVERY_FILE, "its tables are of another form")
 
-    def commit(
-        self,
-        content: dict[str, Any],
-        lines: Sequence[str],
-        notices: Sequence[Notice],
-        outcomes: Sequence[tuple[str, str]],
-    ) -> None:
+    def commit(self, record: Record) -> None:
         """Write state, log, outbox, history and counters in one step."""
         state = self._context.state
         with state.lock():
-            files = {RECOVERY_FILE: content}
+            notices, outcomes = record.notices, record.outcomes
+            files = {RECOVERY_FILE: record.content}
             if notices or outcomes:
                 totals = load_totals(state)
                 totals.count_alerts(notices)
                 totals.count_actions(outcomes)
                 files[TOTALS_FILE] = totals.to_state()
-            logs: dict[str, Sequence[str]] = {LOG: lines}
+            logs: dict[str, Sequence[str]] = {LOG: record.lines, EVENTS: record.events}
             if notices:
                 logs[HISTORY_LOG] = [format_history(notice) for notice in notices]
                 if self._context.config.settings.has_telegram:
@@ -128,13 +126,7 @@ class DryStore:
     def set_aside(self) -> None:
         """Leave it where it is."""
 
-    def commit(
-        self,
-        content: dict[str, Any],
-        lines: Sequence[str],
-        notices: Sequence[Notice],
-        outcomes: Sequence[tuple[str, str]],
-    ) -> None:
+    def commit(self, record: Record) -> None:
         """Write nothing."""
 
     def keep_memories(self, pass_state: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.look import conclude
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Change, Snapshot
-from vpsmon.recovery.rules import Rule
+from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
 
 
@@ -29,7 +29,7 @@ class World:
     def __init__(self, machine: Machine, settings: Settings, rules: Sequence[Rule], pass_state: dict[str, Any]) -> None:
         self._machine = machine
         self._settings = settings
-        needed = sorted({name for rule in rules for name in rule.CHECKS})
+        needed = sorted({name for rule in rules for name in rule.checks})
         self._checks = [cast("Check", importlib.import_module(f"vpsmon.checks.{name}")) for name in needed]
         self._state_before_run = copy.deepcopy(pass_state)
         self._state = pass_state

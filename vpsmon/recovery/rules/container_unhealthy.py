@@ -10,17 +10,14 @@ from typing import Any
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, format_duration
-from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
-from vpsmon.recovery.rules._dependencies import describe_bad_dependency, find_databases
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
+from vpsmon.recovery.rule import Rule
+from vpsmon.recovery.rules._dependencies import find_bad_dependency, find_databases
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.essential import Essentials, is_left_alone, list_network_users
 
-COMMANDS = ("unhealthy",)
-ORDER = 20
-CHECKS = ("stack.container_state",)
-COOLDOWN_SECONDS = 300.0
 _ATTEMPTS = 3
-# Longer than most start periods; a slower one is told by a later run.
+# Longer than most start periods; a slower one is reported by a later run.
 _VERIFY_SECONDS = 90.0
 
 
@@ -46,32 +43,35 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
             continue
         seconds = snapshot.seconds - since
         if seconds >= settings.UNHEALTHY_AFTER_SEC:
-            incidents.append(_describe(snapshot, container, seconds, settings))
+            incidents.append(_make_incident(snapshot, container, seconds, settings))
     databases = {each.id for each in find_databases(snapshot, settings)}
-    return sorted(incidents, key=lambda each: (each.target not in databases, bool(each.held_back), each.name))
+    return sorted(incidents, key=lambda each: (each.target not in databases, each.waits_for is not None, each.name))
 
 
-def _describe(snapshot: Snapshot, container: Container, seconds: float, settings: Settings) -> Incident:
-    name = clean(container.name)
+def _make_incident(snapshot: Snapshot, container: Container, seconds: float, settings: Settings) -> Incident:
     step = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
-    steps = (step,) * _ATTEMPTS
-    advice = f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says"
     users = list_network_users(container, snapshot.containers or ())
     essentials = Essentials(snapshot.containers or (), settings)
-    if any(essentials.is_essential(each) for each in users):
-        # They would keep running without a network, which nothing gives back to them but a restart of their own.
-        steps = ()
-        others = " ".join(clean(each.name) for each in (container, *users))
-        advice += f"; docker restart {others} restarts it together with those that use its network"
+    # They would keep running without a network, which nothing gives back to them but a restart of their own.
+    carries = any(essentials.is_essential(each) for each in users)
     return Incident(
-        container.id,
-        name,
-        f"{name} has failed its health check for {format_duration(seconds)}",
-        steps,
-        advice,
-        container.id,
-        describe_bad_dependency(snapshot, container, settings),
+        target=container.id,
+        name=clean(container.name),
+        cause="unhealthy",
+        steps=() if carries else (step,) * _ATTEMPTS,
+        facts={"seconds": seconds, "network_users": [clean(each.name) for each in users] if carries else []},
+        touches=container.id,
+        waits_for=find_bad_dependency(snapshot, container, settings),
     )
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return what is wrong, and where to look."""
+    name, users = incident.name, incident.facts["network_users"]
+    advice = f"docker inspect --format '{{{{json .State.Health.Log}}}}' {name} shows what the health check says"
+    if users:
+        advice += f"; docker restart {' '.join([name, *users])} restarts it together with those that use its network"
+    return Words(f"{name} has failed its health check for {format_duration(incident.facts['seconds'])}", advice)
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
@@ -84,3 +84,16 @@ def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
     if container.status == "running" and container.health in ("healthy", None):
         return "repaired"
     return "pending" if container.status == "running" and container.health == "starting" else "failing"
+
+
+RULE = Rule(
+    name="container_unhealthy",
+    commands=("unhealthy",),
+    order=20,
+    checks=("stack.container_state",),
+    cooldown_seconds=300.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+    remember=remember,
+)

@@ -13,17 +13,14 @@ from typing import Any
 from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.machine import Machine
-from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
-from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
+from vpsmon.recovery.rule import Rule
+from vpsmon.recovery.rules._dependencies import find_bad_dependency
 from vpsmon.stack.command_line import read_options
 from vpsmon.stack.docker.containers import Container, find_container
 from vpsmon.stack.identity.essential import is_left_alone
 from vpsmon.stack.n8n.server import Queue, is_worker_dead
 
-COMMANDS = ("queue",)
-ORDER = 50
-CHECKS = ("stack.n8n",)
-COOLDOWN_SECONDS = 900.0
 _ATTEMPTS = 3
 # A burst is over, or at least drains, after this.
 _OVER_FOR_SECONDS = 120.0
@@ -33,6 +30,7 @@ _MOST_MARKS = 6
 _CALM_SECONDS = 600.0
 _WORKER_SECONDS = 90.0
 _PAUSE = "pause"
+_UNTIL = "the queue has been below half for 10 min"
 
 
 def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> dict[str, Any]:
@@ -56,18 +54,16 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
     if queue is None or not queue.waiting:
         return []
     if _is_dead(snapshot, queue):
-        return _describe_dead(snapshot, queue, settings)
+        return _list_dead(snapshot, queue, settings)
     is_paused = any(each.undo.verb == "resume_workflows" for each in snapshot.changes)
     if queue.waiting <= settings.N8N_QUEUE_MAX or is_paused or not _has_lasted(snapshot, queue, memory):
         return []
     main = find_container(snapshot.containers or [], settings.N8N_CONTAINER)
     if main is not None and is_left_alone(main):
         return []
-    message = f"{queue.waiting} jobs wait for n8n, more than {settings.N8N_QUEUE_MAX}, and they do not get fewer"
-    tag = clean(settings.N8N_LOW_PRIORITY_TAG)
-    advice = f"give n8n's worker more concurrency, or tag workflows that can wait with {tag}"
     pause = Step(Action("pause_workflows", _PAUSE, "n8n"), 0.0)
-    return [Incident(_PAUSE, "queue", message, (pause,) * _ATTEMPTS, advice)]
+    facts = {"waiting": queue.waiting, "limit": settings.N8N_QUEUE_MAX, "tag": clean(settings.N8N_LOW_PRIORITY_TAG)}
+    return [Incident(target=_PAUSE, name="queue", cause="overflow", steps=(pause,) * _ATTEMPTS, facts=facts)]
 
 
 def _find_queue(snapshot: Snapshot) -> Queue | None:
@@ -88,24 +84,21 @@ def _is_dead(snapshot: Snapshot, queue: Queue) -> bool:
     return is_worker_dead(queue, stuck_seconds)
 
 
-def _describe_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Incident]:
-    seconds = float(snapshot.memories["n8n"]["stuck_seconds"])
-    lasting = format_duration(seconds)
-    message = f"{queue.waiting} jobs wait for n8n and none has been run for {lasting}: the worker is dead"
+def _list_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Incident]:
+    facts: dict[str, Any] = {"waiting": queue.waiting, "seconds": float(snapshot.memories["n8n"]["stuck_seconds"])}
     workers = [each for each in snapshot.containers or () if each.status == "running" and _is_worker(each, settings)]
-    advice = "look into the log of n8n's worker; does it reach Redis and PostgreSQL?"
     if not workers:
-        why = snapshot.containers_error or "no running container has the command `worker`"
-        return [Incident("worker", "worker", message, (), f"start n8n's worker: {why}")]
+        facts["containers_error"] = snapshot.containers_error
+        return [Incident(target="worker", name="worker", cause="no_worker", steps=(), facts=facts)]
     return [
         Incident(
-            each.id,
-            clean(each.name),
-            message,
-            (Step(Action("restart_container", each.id, each.name), _WORKER_SECONDS),) * _ATTEMPTS,
-            advice,
-            each.id,
-            describe_bad_dependency(snapshot, each, settings),
+            target=each.id,
+            name=clean(each.name),
+            cause="dead_worker",
+            steps=(Step(Action("restart_container", each.id, each.name), _WORKER_SECONDS),) * _ATTEMPTS,
+            facts=facts,
+            touches=each.id,
+            waits_for=find_bad_dependency(snapshot, each, settings),
         )
         for each in workers
         if not is_left_alone(each)
@@ -129,19 +122,37 @@ def prepare(incident: Incident, machine: Machine, settings: Settings) -> Inciden
     try:
         found = machine.list_low_priority_workflows()
     except KeyRefused as refusal:
-        return incident._replace(steps=(), advice=str(refusal))
+        return incident._replace(steps=(), cause="key_refused", facts={**incident.facts, "refusal": str(refusal)})
     if not found:
-        return incident._replace(steps=(), advice=f"no active workflow may be paused: {incident.advice}")
+        return incident._replace(steps=(), cause="nothing_to_pause")
     keys = ("id", "name", "active_version", "draft")
     details = {"items": [{key: getattr(each, key) for key in keys} for each in found]}
-    until = "the queue has been below half for 10 min"
-    undo = Undo(Action("resume_workflows", _PAUSE, "n8n", details), _CALM_SECONDS, until)
+    undo = Undo(Action("resume_workflows", _PAUSE, "n8n", details), _CALM_SECONDS, _UNTIL)
+    step = Step(Action("pause_workflows", _PAUSE, "n8n", details), 0.0, undo=undo)
+    return incident._replace(steps=(step,) * _ATTEMPTS)
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return how long the queue is, and what becomes of workflows that are paused."""
+    facts, waiting = incident.facts, incident.facts["waiting"]
+    if incident.cause in ("dead_worker", "no_worker"):
+        lasting = format_duration(facts["seconds"])
+        message = f"{waiting} jobs wait for n8n and none has been run for {lasting}: the worker is dead"
+        if incident.cause == "dead_worker":
+            return Words(message, "look into the log of n8n's worker; does it reach Redis and PostgreSQL?")
+        why = facts["containers_error"] or "no running container has the command `worker`"
+        return Words(message, f"start n8n's worker: {why}")
+    message = f"{waiting} jobs wait for n8n, more than {facts['limit']}, and they do not get fewer"
+    advice = f"give n8n's worker more concurrency, or tag workflows that can wait with {facts['tag']}"
+    if incident.cause == "key_refused":
+        advice = facts["refusal"]
+    elif incident.cause == "nothing_to_pause":
+        advice = f"no active workflow may be paused: {advice}"
     note = (
         "callers of their webhooks get 404 meanwhile, and jobs that are queued already still run; "
-        f"they are activated again when {until}"
+        f"they are activated again when {_UNTIL}"
     )
-    step = Step(Action("pause_workflows", _PAUSE, "n8n", details), 0.0, undo=undo, note=note)
-    return incident._replace(steps=(step,) * _ATTEMPTS)
+    return Words(message, advice, note)
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
@@ -161,3 +172,18 @@ def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
     """Return whether the queue is below half of what is too long."""
     queue = _find_queue(snapshot)
     return queue is not None and queue.waiting < settings.N8N_QUEUE_MAX / 2
+
+
+RULE = Rule(
+    name="n8n_queue_overflow",
+    commands=("queue",),
+    order=50,
+    checks=("stack.n8n",),
+    cooldown_seconds=900.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+    remember=remember,
+    prepare=prepare,
+    is_calm=is_calm,
+)

@@ -11,16 +11,14 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean, format_bytes, redact
 from vpsmon.recovery.machine import Machine
-from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
-from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.recovery.messages import UNTIL_RESTORE
+from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
+from vpsmon.recovery.rule import Rule
+from vpsmon.recovery.rules._dependencies import find_bad_dependency
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.docker.exit_causes import KILLED_AT_ITS_LIMIT
+from vpsmon.stack.docker.exit_causes import recall_death
 from vpsmon.stack.identity.essential import Essentials, is_left_alone
 
-COMMANDS = ("loops",)
-ORDER = 30
-CHECKS = ("stack.container_restarts", "kernel.swap")
-COOLDOWN_SECONDS = 300.0
 _ROW = "container_restarts"
 # Docker takes a run of 10 s for a success; its longest pause between two starts is a minute.
 _STAYS_UP_SECONDS = 30.0
@@ -40,7 +38,7 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
     looping = {each.object: each for each in snapshot.findings.get(_ROW, ()) if each.status == "warning"}
     containers = [each for each in snapshot.containers or () if clean(each.name) in looping]
     return [
-        _describe(snapshot, each, looping[clean(each.name)], settings)
+        _make_incident(snapshot, each, looping[clean(each.name)], settings)
         for each in containers
         if _is_still_looping(snapshot, each) and not is_left_alone(each)
     ]
@@ -55,17 +53,45 @@ def _is_still_looping(snapshot: Snapshot, container: Container) -> bool:
     return container.status == "running" and 0 <= run_seconds < _STABLE_AFTER_SECONDS
 
 
-def _describe(snapshot: Snapshot, container: Container, finding: Finding, settings: Settings) -> Incident:
-    name = clean(container.name)
+def _make_incident(snapshot: Snapshot, container: Container, finding: Finding, settings: Settings) -> Incident:
+    limit_bytes = container.memory_limit_bytes
     return Incident(
-        container.id,
-        name,
-        f"{name}: {finding.message}",
-        _list_steps(snapshot, container, settings),
-        finding.advice,
-        container.id,
-        describe_bad_dependency(snapshot, container, settings),
+        target=container.id,
+        name=clean(container.name),
+        cause="loop",
+        steps=_list_steps(snapshot, container, settings),
+        facts={
+            "restarts": finding.value,
+            "exit_cause": _find_exit_cause(snapshot, container),
+            "own_limit_bytes": limit_bytes and _find_own_limit(snapshot, container, limit_bytes),
+            # In the words of the check.
+            "message": finding.message,
+            "advice": finding.advice or "",
+        },
+        touches=container.id,
+        waits_for=find_bad_dependency(snapshot, container, settings),
     )
+
+
+def _find_exit_cause(snapshot: Snapshot, container: Container) -> str:
+    """Return what ended it before its latest restart, as the check remembers it; "" where nothing tells."""
+    death = recall_death(snapshot.memories.get("container_restarts", {}).get(container.id[:12], {}))
+    return death.cause if death else ""
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return what the check says, with the last lines of the container; and what becomes of the action."""
+    name, facts = incident.name, incident.facts
+    advice = facts["advice"]
+    if facts.get("last_lines"):
+        advice += f"; its last lines: {' | '.join(facts['last_lines'])}"
+    note = ""
+    if action is not None and action.verb == "set_memory_limit":
+        own_limit = format_bytes(facts["own_limit_bytes"])
+        note = f"its own limit was {own_limit}; to keep the new one, write it into the compose file (mem_limit)"
+    elif action is not None and action.verb == "stop_container":
+        note = f"it stays stopped until its cause is fixed: docker start {name}"
+    return Words(f"{name}: {facts['message']}", advice, note)
 
 
 def _list_steps(snapshot: Snapshot, container: Container, settings: Settings) -> tuple[Step, ...]:
@@ -75,17 +101,15 @@ def _list_steps(snapshot: Snapshot, container: Container, settings: Settings) ->
     first = (raised or restart,) * _RAISES
     if Essentials(snapshot.containers or (), settings).is_essential(container):
         return first
-    undo = Undo(Action("start_container", container.id, container.name), None, "`vpsmon recover restore`")
-    note = f"it stays stopped until its cause is mended: docker start {clean(container.name)}"
+    undo = Undo(Action("start_container", container.id, container.name), None, UNTIL_RESTORE)
     stop = Action("stop_container", container.id, container.name)
-    return (*first, Step(stop, 0.0, undo=undo, note=note, needs_a_person=True))
+    return (*first, Step(stop, 0.0, undo=undo, needs_a_person=True))
 
 
 def _raise_limit(snapshot: Snapshot, container: Container) -> Step | None:
     """Return the step that gives it a quarter more; None where its limit is not what ends it, or there is no room."""
-    record = snapshot.memories.get("container_restarts", {}).get(container.id[:12], {})
     limit = container.memory_limit_bytes
-    if limit is None or KILLED_AT_ITS_LIMIT not in str(record.get("cause", "")) or not _has_room(snapshot, limit):
+    if limit is None or _find_exit_cause(snapshot, container) != "oom_at_limit" or not _has_room(snapshot, limit):
         return None
     own_limit = _find_own_limit(snapshot, container, limit)
     more = int(limit * (1 + _RAISE_SHARE))
@@ -94,10 +118,7 @@ def _raise_limit(snapshot: Snapshot, container: Container) -> Step | None:
     action = Action("set_memory_limit", container.id, container.name, _describe_limit(container, limit, more))
     back = action._replace(details=_describe_limit(container, limit, limit))
     until = "it has been calm for a day"
-    note = (
-        f"its own limit was {format_bytes(own_limit)}; to keep the new one, write it into the compose file (mem_limit)"
-    )
-    return Step(action, _VERIFY_SECONDS, undo=Undo(back, _CALM_SECONDS, until), note=note)
+    return Step(action, _VERIFY_SECONDS, undo=Undo(back, _CALM_SECONDS, until))
 
 
 def _find_own_limit(snapshot: Snapshot, container: Container, limit_bytes: int) -> int:
@@ -124,11 +145,9 @@ def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
 
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
-    """Add what the container said last to the advice."""
+    """Add what the container said last."""
     lines = [clean(redact(each), 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
-    if not lines:
-        return incident
-    return incident._replace(advice=f"{incident.advice}; its last lines: {' | '.join(lines)}")
+    return incident._replace(facts={**incident.facts, "last_lines": lines})
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
@@ -155,3 +174,17 @@ def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:
     container = snapshot.find_container(change.undo.target)
     finding = snapshot.find(_ROW, clean(container.name)) if container else None
     return finding is not None and finding.status in ("ok", "skipped")
+
+
+RULE = Rule(
+    name="restart_loop",
+    commands=("loops",),
+    order=30,
+    checks=("stack.container_restarts", "kernel.swap"),
+    cooldown_seconds=300.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+    prepare=prepare,
+    is_calm=is_calm,
+)

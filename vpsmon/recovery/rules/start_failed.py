@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, redact
-from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
-from vpsmon.recovery.rules._dependencies import describe_bad_dependency
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
+from vpsmon.recovery.rule import Rule
+from vpsmon.recovery.rules._dependencies import find_bad_dependency
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.essential import Essentials, is_left_alone
 
-# What does not come up makes others unhealthy, and is the end of a loop.
-COMMANDS = ("loops", "unhealthy")
-ORDER = 15
-CHECKS = ("stack.container_state",)
-COOLDOWN_SECONDS = 300.0
 _ATTEMPTS = 3
 _VERIFY_SECONDS = 60.0
 # Docker takes a run of 10 s for a success.
@@ -38,8 +34,8 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
         for each in snapshot.containers or ()
         if _has_failed(each, essentials) and each.id not in stopped_by_us and not is_left_alone(each)
     ]
-    incidents = [_describe(snapshot, each, settings) for each in failed]
-    return sorted(incidents, key=lambda each: (bool(each.held_back), each.name))
+    incidents = [_make_incident(snapshot, each, settings) for each in failed]
+    return sorted(incidents, key=lambda each: (each.waits_for is not None, each.name))
 
 
 def _has_failed(container: Container, essentials: Essentials) -> bool:
@@ -52,19 +48,29 @@ def _has_failed(container: Container, essentials: Essentials) -> bool:
     return container.restart_policy in _LONG_POLICIES and bool(container.start_error)
 
 
-def _describe(snapshot: Snapshot, container: Container, settings: Settings) -> Incident:
-    name = clean(container.name)
-    why = clean(redact(container.start_error), 300) or f"it ended with {container.exit_code} and Docker has given up"
+def _make_incident(snapshot: Snapshot, container: Container, settings: Settings) -> Incident:
     step = Step(Action("start_container", container.id, container.name), _VERIFY_SECONDS)
     return Incident(
-        container.id,
-        name,
-        f"{name} should run (restart policy {clean(container.restart_policy)}) and does not: {why}",
-        (step,) * _ATTEMPTS if _is_fresh(container, snapshot.wall_seconds) else (),
-        f"mend the cause, then docker start {name}: Docker does not try again by itself",
-        container.id,
-        describe_bad_dependency(snapshot, container, settings),
+        target=container.id,
+        name=clean(container.name),
+        cause="start_error" if container.start_error else "given_up_by_docker",
+        steps=(step,) * _ATTEMPTS if _is_fresh(container, snapshot.wall_seconds) else (),
+        facts={
+            "start_error": clean(redact(container.start_error), 300),
+            "exit_code": container.exit_code,
+            "restart_policy": clean(container.restart_policy),
+        },
+        touches=container.id,
+        waits_for=find_bad_dependency(snapshot, container, settings),
     )
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return why it does not run, and what to do about that."""
+    name, facts = incident.name, incident.facts
+    why = facts["start_error"] or f"it exited ({facts['exit_code']}) and Docker has given up"
+    message = f"{name} should run (restart policy {facts['restart_policy']}) and does not: {why}"
+    return Words(message, f"fix the cause, then docker start {name}: Docker does not try again by itself")
 
 
 def _is_fresh(container: Container, wall_seconds: float) -> bool:
@@ -86,3 +92,16 @@ def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
     if container.health == "starting" or run_seconds < _STAYS_UP_SECONDS:
         return "pending"
     return "repaired"
+
+
+RULE = Rule(
+    name="start_failed",
+    # What does not come up makes others unhealthy, and is the end of a loop.
+    commands=("loops", "unhealthy"),
+    order=15,
+    checks=("stack.container_state",),
+    cooldown_seconds=300.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+)

@@ -9,23 +9,17 @@ The largest container that can be spared is stopped, then it is looked again. Al
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean, format_bytes
-from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
+from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
+from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.essential import Essentials, is_left_alone
 from vpsmon.system.memory_shortage import is_memory_short
 
-COMMANDS = ("swap",)
-ORDER = 10
-CHECKS = ("kernel.swap", "kernel.refaults", "kernel.memory", "kernel.pressure", "stack.container_memory")
-COOLDOWN_SECONDS = 60.0
-CONFIRM_AFTER_SECONDS = 3.0
-IS_ONE_AT_A_TIME = True
-IS_URGENT = True
-HAS_NO_LAST_ATTEMPT = True
 # What the others had in swap has to be read back before the machine is quiet.
 _VERIFY_SECONDS = 15.0
 _CALM_SECONDS = 600.0
@@ -46,19 +40,26 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
     victims = list_spare(snapshot.containers or (), settings)
     victims.sort(key=lambda each: (-sizes.get(each.id, 0), each.name))
     if victims:
-        return [_describe(alarm, victim, sizes.get(victim.id)) for victim in victims]
-    why = snapshot.containers_error or "no running container may be stopped: all are essential"
-    advice = f"{why}; free memory by hand, or name in ESSENTIAL_CONTAINERS only what must run"
-    return [Incident("machine", "machine", alarm.message, (), advice, is_grave=True)]
+        return [_make_incident(alarm, victim, sizes.get(victim.id)) for victim in victims]
+    facts = {"message": alarm.message, "stall": alarm.stall, "containers_error": snapshot.containers_error}
+    return [Incident(target="machine", name="machine", cause=alarm.cause, steps=(), facts=facts, is_grave=True)]
 
 
-def _find_alarm(snapshot: Snapshot) -> Finding | None:
+class _Alarm(NamedTuple):
+    """Why it takes the machine for thrashing: the row and its message; that of the pressure where tasks wait."""
+
+    cause: str
+    message: str
+    stall: str = ""
+
+
+def _find_alarm(snapshot: Snapshot) -> _Alarm | None:
     found = (snapshot.find(row) for row in _ROWS)
     thrashing = next((each for each in found if each is not None and each.status == "critical"), None)
-    return thrashing or _find_stall(snapshot)
+    return _Alarm(thrashing.check, thrashing.message) if thrashing else _find_stall(snapshot)
 
 
-def _find_stall(snapshot: Snapshot) -> Finding | None:
+def _find_stall(snapshot: Snapshot) -> _Alarm | None:
     available, pressure = snapshot.find("memory_available"), snapshot.find("memory_pressure")
     if (
         available is None
@@ -67,7 +68,7 @@ def _find_stall(snapshot: Snapshot) -> Finding | None:
         or (pressure.value or 0) < _STALLED_SCORE
     ):
         return None
-    return available._replace(message=f"{available.message}, and tasks wait for it ({pressure.message})")
+    return _Alarm("memory_available", available.message, pressure.message)
 
 
 def _measure(snapshot: Snapshot) -> dict[str, int]:
@@ -90,20 +91,37 @@ def list_spare(containers: Sequence[Container], settings: Settings) -> list[Cont
     ]
 
 
-def _describe(alarm: Finding, victim: Container, size_bytes: int | None) -> Incident:
-    size = f" ({format_bytes(size_bytes)})" if size_bytes is not None else ""
-    undo = Undo(
-        Action("start_container", victim.id, victim.name), _CALM_SECONDS, "the machine has been calm for long enough"
-    )
-    note = f"{clean(victim.name)}{size} is started again when the machine has been calm for a while"
+def _make_incident(alarm: _Alarm, victim: Container, size_bytes: int | None) -> Incident:
+    details = {"default_grace_seconds": _DEFAULT_GRACE_SECONDS}
+    start = Action("start_container", victim.id, victim.name)
     step = Step(
-        Action("stop_container", victim.id, victim.name, {"default_grace_seconds": _DEFAULT_GRACE_SECONDS}),
+        Action("stop_container", victim.id, victim.name, details),
         _VERIFY_SECONDS,
-        undo=undo,
-        note=note,
+        undo=Undo(start, _CALM_SECONDS, "the machine has been calm for long enough"),
     )
+    return Incident(
+        target=victim.id,
+        name=clean(victim.name),
+        cause=alarm.cause,
+        steps=(step,),
+        facts={"message": alarm.message, "stall": alarm.stall, "size_bytes": size_bytes},
+        touches=victim.id,
+    )
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return what the checks say; and that what is stopped is started again, or why nothing can be stopped."""
+    facts = incident.facts
+    message = facts["message"]
+    if facts["stall"]:
+        message += f", and tasks wait for it ({facts['stall']})"
+    if incident.is_grave:
+        why = facts["containers_error"] or "no running container may be stopped: all are essential"
+        return Words(message, f"{why}; free memory manually, or name in ESSENTIAL_CONTAINERS only what must run")
+    size = f" ({format_bytes(facts['size_bytes'])})" if facts["size_bytes"] is not None else ""
+    note = f"{incident.name}{size} is started again when the machine has been calm for a while"
     advice = "if this comes back, the machine is too small for what runs on it: limit or move the largest"
-    return Incident(victim.id, clean(victim.name), alarm.message, (step,), advice, victim.id)
+    return Words(message, advice, note)
 
 
 def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
@@ -133,3 +151,20 @@ def wants_second_look(snapshot: Snapshot, settings: Settings) -> bool:
     """Return whether memory is short although no rate tells of thrashing: the last one may be of long before."""
     reading = snapshot.readings.get("swap")
     return reading is not None and _find_alarm(snapshot) is None and is_memory_short(reading.shortage, settings)
+
+
+RULE = Rule(
+    name="swap_thrashing",
+    commands=("swap",),
+    order=10,
+    checks=("kernel.swap", "kernel.refaults", "kernel.memory", "kernel.pressure", "stack.container_memory"),
+    cooldown_seconds=60.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+    is_calm=is_calm,
+    wants_second_look=wants_second_look,
+    confirm_after_seconds=3.0,
+    has_alternatives=True,
+    is_urgent=True,
+)

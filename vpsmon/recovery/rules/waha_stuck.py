@@ -3,8 +3,8 @@
 What counts is judged by the check `waha_session`; a quiet session is connected, and one that waits for a person, as for
 a code to scan, is never critical. First the session is restarted, which concerns one number; then the container, after
 which the sessions that ran before are started: WAHA before 2026.6 leaves them stopped. Never logged out: that would
-need the phone. Each login risks WhatsApp's throttling, so there are three attempts with growing pauses, then a person
-is asked.
+need the phone. Each login risks WhatsApp's throttling, so there are three attempts with growing pauses, then manual
+action is needed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from __future__ import annotations
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean
-from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
+from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
+from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container, find_container
 from vpsmon.stack.identity.essential import is_left_alone
 from vpsmon.stack.waha import Session, is_connected, needs_a_person
 
-COMMANDS = ("waha",)
-ORDER = 40
-CHECKS = ("stack.waha",)
-COOLDOWN_SECONDS = 600.0
 _ROW = "waha_session"
 # What the API itself is called where sessions go by their names, which are never empty.
 _API = ""
@@ -36,11 +33,11 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
         return []
     api = snapshot.find(_ROW)
     if api is not None and api.status == "critical":
-        return [_describe_api(snapshot, api, container)]
+        return [_make_api_incident(snapshot, api, container)]
     sessions = _list_sessions(snapshot)
     names = {clean(each.name): each for each in sessions}
     critical = [each for each in snapshot.findings.get(_ROW, ()) if each.object and each.status == "critical"]
-    return [_describe_session(snapshot, each, names.get(each.object or ""), container) for each in critical]
+    return [_make_incident(snapshot, each, names.get(each.object or ""), container) for each in critical]
 
 
 def _list_sessions(snapshot: Snapshot) -> list[Session]:
@@ -48,31 +45,46 @@ def _list_sessions(snapshot: Snapshot) -> list[Session]:
     return list(reading.sessions or []) if reading else []
 
 
-def _describe_api(snapshot: Snapshot, finding: Finding, container: Container | None) -> Incident:
+def _make_api_incident(snapshot: Snapshot, finding: Finding, container: Container | None) -> Incident:
     # One that is not running was stopped by somebody, or its engine cannot start it: container_state tells.
     can_restart = container is not None and container.status == "running"
-    steps = (_restart_container(snapshot, container),) * 2 if can_restart and container is not None else ()
-    touches = container.id if container else ""
-    return Incident(_API, "API", finding.message, steps, finding.advice, touches)
+    return Incident(
+        target=_API,
+        name="API",
+        cause="api",
+        steps=(_restart_container(snapshot, container),) * 2 if can_restart and container is not None else (),
+        facts=_to_facts(finding),
+        touches=container.id if container else "",
+    )
 
 
-def _describe_session(
+def _make_incident(
     snapshot: Snapshot, finding: Finding, session: Session | None, container: Container | None
 ) -> Incident:
     name = finding.object or ""
+    incident = Incident(
+        target=session.name if session else name, name=name, cause="session", steps=(), facts=_to_facts(finding)
+    )
     if session is None or needs_a_person(session.status):
-        return Incident(session.name if session else name, name, finding.message, (), finding.advice)
+        return incident
     verb = "start_session" if session.status == "STOPPED" else "restart_session"
     own = Step(Action(verb, session.name, session.name), _SESSION_SECONDS)
-    steps = (own, own, own)
-    touches = ""
-    if container is not None and container.status == "running":
-        whole = _restart_container(snapshot, container)
-        others_work = any(is_connected(each.status) for each in _list_sessions(snapshot))
-        # All numbers go down with the container: where others work, it comes last.
-        steps = (own, own, whole) if others_work else (own, whole, whole)
-        touches = container.id
-    return Incident(session.name, name, finding.message, steps, finding.advice, touches)
+    if container is None or container.status != "running":
+        return incident._replace(steps=(own, own, own))
+    whole = _restart_container(snapshot, container)
+    others_work = any(is_connected(each.status) for each in _list_sessions(snapshot))
+    # All numbers go down with the container: where others work, it comes last.
+    return incident._replace(steps=(own, own, whole) if others_work else (own, whole, whole), touches=container.id)
+
+
+def _to_facts(finding: Finding) -> dict[str, str]:
+    """Return what the check says, in its words."""
+    return {"message": finding.message, "advice": finding.advice or ""}
+
+
+def describe(incident: Incident, action: Action | None) -> Words:
+    """Return what the check says."""
+    return Words(incident.facts["message"], incident.facts["advice"])
 
 
 def _restart_container(snapshot: Snapshot, container: Container | None) -> Step:
@@ -111,3 +123,15 @@ def _is_any_coming_up(snapshot: Snapshot) -> bool:
         and not needs_a_person(each.status)
         for each in _list_sessions(snapshot)
     )
+
+
+RULE = Rule(
+    name="waha_stuck",
+    commands=("waha",),
+    order=40,
+    checks=("stack.waha",),
+    cooldown_seconds=600.0,
+    detect=detect,
+    verify=verify,
+    describe=describe,
+)

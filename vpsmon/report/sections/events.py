@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from vpsmon.core.findings import SEVERITIES, Status
 from vpsmon.report.facts import Facts, Unread
-from vpsmon.report.logs import LogLine, find_repairs
+from vpsmon.report.logs import LogLine, Repair
 from vpsmon.report.model import Mark, Row, Section
 from vpsmon.report.sections.words import count, explain, show_clock
 from vpsmon.report.timeline import DAY_SECONDS
 
 _MOST_EVENTS = 14
-_KILL = "oom_kills["
+_Dated = TypeVar("_Dated", LogLine, Repair)
+_KILLS = "oom_kills"
+# What recovery notifies of, with the name of the rule after it.
 _RECOVERY = "recovery "
 
 
@@ -30,22 +33,30 @@ def make_events(facts: Facts, watched_seconds: float) -> Section:
 
 def make_marks(facts: Facts) -> list[Mark]:
     """Return what the chart marks: OOM kills, critical alerts and repairs of the last 24 h."""
-    alerts, repairs = _of_today(facts.alerts), find_repairs(_of_today(facts.recovery))
-    marks = [Mark(each.age_seconds, "OOM kill", each.text) for each in alerts if _is_kill(each)]
-    marks += [Mark(each.age_seconds, "critical alert", each.text) for each in alerts if _is_critical(each)]
+    alerts, repairs = _of_today(facts.alerts), _of_today(facts.repairs)
+    marks = [Mark(each.age_seconds, "OOM kill", _join(each)) for each in alerts if _is_kill(each)]
+    marks += [Mark(each.age_seconds, "critical alert", _join(each)) for each in alerts if _is_critical(each)]
     return [*marks, *(Mark(each.age_seconds, "recovery", each.done) for each in repairs)]
 
 
-def _of_today(lines: Sequence[LogLine] | Unread) -> list[LogLine]:
+def _join(line: LogLine) -> str:
+    return f"{_name(line)} {line.message}"
+
+
+def _name(line: LogLine) -> str:
+    return f"{line.check}[{line.object}]" if line.object else line.check
+
+
+def _of_today(lines: Sequence[_Dated] | Unread) -> list[_Dated]:
     return [] if isinstance(lines, Unread) else [line for line in lines if line.age_seconds < DAY_SECONDS]
 
 
 def _is_kill(line: LogLine) -> bool:
-    return line.text.startswith(_KILL)
+    return line.check == _KILLS
 
 
 def _is_critical(line: LogLine) -> bool:
-    return line.severity == "critical" and not _is_kill(line) and not line.text.startswith(_RECOVERY)
+    return line.severity == "critical" and not _is_kill(line) and not line.check.startswith(_RECOVERY)
 
 
 def _count_alerts(facts: Facts, watched_seconds: float) -> Row:
@@ -72,27 +83,27 @@ def _count_kills(facts: Facts) -> Row:
     if isinstance(facts.alerts, Unread):
         return Row("OOM kills", "cannot be read", f"{facts.alerts.reason}; {detail}", "unknown")
     today, before = _split_days([line for line in facts.alerts if _is_kill(line)])
-    text = f"{len(today) or 'none'} told"
+    text = f"{len(today) or 'none'} reported"
     return Row("OOM kills", text, f"the day before {len(before) or 'none'}; {detail}", "critical" if today else "ok")
 
 
 def _count_repairs(facts: Facts) -> Row:
-    if isinstance(facts.recovery, Unread):
-        return explain("recovery", facts.recovery)
-    ages = [repair.age_seconds for repair in find_repairs(facts.recovery)]
+    if isinstance(facts.repairs, Unread):
+        return explain("recovery", facts.repairs)
+    ages = [repair.age_seconds for repair in facts.repairs]
     today = sum(age < DAY_SECONDS for age in ages)
     text = f"{today or 'no'} {'action' if today == 1 else 'actions'}"
     return Row("recovery", text, f"the day before {len(ages) - today or 'none'}")
 
 
 def _list_events(facts: Facts) -> Iterator[tuple[float, Row]]:
-    """Yield the alerts that tell of something bad, and the repairs, with their ages."""
+    """Yield the alerts about something bad, and the repairs, with their ages."""
     for line in _of_today(facts.alerts):
-        # What recovery tells is among the repairs already.
-        if line.severity != "info" and not line.text.startswith(_RECOVERY):
+        # What recovery notified of is among the repairs already.
+        if line.severity != "info" and not line.check.startswith(_RECOVERY):
             status: Status = "critical" if line.severity == "critical" else "warning"
-            name, _, message = line.text.partition(" ")
-            yield line.age_seconds, Row(show_clock(facts.wall_seconds, line.age_seconds), name, message, status)
-    for repair in find_repairs(_of_today(facts.recovery)):
+            clock = show_clock(facts.wall_seconds, line.age_seconds)
+            yield line.age_seconds, Row(clock, _name(line), line.message, status)
+    for repair in _of_today(facts.repairs):
         row = Row(show_clock(facts.wall_seconds, repair.age_seconds), repair.done, repair.outcome)
         yield repair.age_seconds, row

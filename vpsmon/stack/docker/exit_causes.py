@@ -7,12 +7,14 @@ more. All of this is extra: where a source cannot be read, there is just no caus
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.strict_json import parse_strictly
 from vpsmon.stack.docker import client as docker_client
+from vpsmon.state.content import WRONG_FORM
 from vpsmon.system.host import Host
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 MOST_EXPLAINED = 3
 _TIMEOUT_SECONDS = 1.0
 _LOOK_BACK_SECONDS = 600
-# Recovery raises the limit of a container that ended for this cause.
-KILLED_AT_ITS_LIMIT = "the OOM killer ended it at its memory limit"
 # The kernel kills, then Docker sees the end; the clocks of the two differ a little.
 _SAME_TIME_SECONDS = 30
 _KILLED_STATUS = 137
@@ -33,29 +33,74 @@ _ABORTED_STATUSES = (132, 133, 134, 139)
 _HEAP_IS_FULL = b"JavaScript heap out of memory"
 # Node.js writes some 30 lines of stack after it.
 _LAST_LOG_LINES = 60
-_MEANINGS = {
+_STATUS_MEANINGS = {
     125: "the engine could not run it",
     126: "its command cannot be executed",
     127: "its command was not found",
     134: "it aborted",
-    137: "killed: by hand, by a stop that took longer than its grace time, or by a tool that frees memory",
+    137: "killed manually, by a stop that timed out, or by a tool that frees memory",
     139: "it crashed (segmentation fault)",
-    143: "it was told to stop (SIGTERM)",
+    143: "it was asked to stop (SIGTERM)",
+}
+
+# What ended it, where more is known than its exit status. oom_in_container: Docker's word, of some process in it.
+Cause = Literal["", "oom_at_limit", "oom_of_machine", "oom_in_container", "oomd", "heap_full"]
+_CAUSE_MEANINGS: dict[Cause, str] = {
+    "oom_at_limit": "the OOM killer ended it at its memory limit",
+    "oom_of_machine": "the OOM killer ended it because the whole machine was out of memory",
+    "oom_in_container": "out of memory: Docker says that the OOM killer ended a process in it",
+    "oomd": "systemd-oomd ended it to free memory",
+    "heap_full": (
+        "the JavaScript heap was full: give Node.js more (NODE_OPTIONS=--max-old-space-size=…, in MB), "
+        "or make the workflow smaller"
+    ),
+}
+# How the version before events wrote a death into pass_state.json: as a sentence. This is read, and never written.
+_OLD_TEXT = re.compile(r"it ended with (\d{1,5})(?:: (.*))?")
+_OLD_CAUSES: dict[str, Cause] = {
+    "the OOM killer ended it at its memory limit": "oom_at_limit",
+    "the OOM killer ended it because the whole machine was out of memory": "oom_of_machine",
+    "out of memory: Docker says that the OOM killer ended a process in it": "oom_in_container",
+    "systemd-oomd ended it to free memory": "oomd",
+    "the JavaScript heap was full": "heap_full",
 }
 
 
 class Death(NamedTuple):
-    """The end of one run of a container; `is_oom_told` is Docker's word that something in it was OOM-killed."""
+    """The end of one run of a container, and its cause where one is known.
+
+    `is_oom_reported` is Docker's word that something in it was OOM-killed.
+    """
 
     wall_seconds: float
     exit_code: int
-    is_oom_told: bool
+    is_oom_reported: bool = False
+    cause: Cause = ""
 
 
-def describe_exit(death: Death, cause: str | None) -> str:
+def describe_exit(exit_code: int, cause: Cause = "") -> str:
     """Return in words how it ended: the status, and the cause, or else what the status usually means."""
-    meaning = cause or _MEANINGS.get(death.exit_code, "")
-    return f"it ended with {death.exit_code}" + (f": {meaning}" if meaning else "")
+    meaning = _CAUSE_MEANINGS.get(cause) or _STATUS_MEANINGS.get(exit_code, "")
+    return f"exited ({exit_code})" + (f": {meaning}" if meaning else "")
+
+
+def recall_death(record: Mapping[str, Any]) -> Death | None:
+    """Return the death that a record of container_restarts remembers; that of an older version is a sentence."""
+    try:
+        if "death" in record:
+            wall_seconds, exit_code, is_oom_reported, cause = record["death"]
+            return Death(float(wall_seconds), int(exit_code), bool(is_oom_reported), recall_cause(str(cause)))
+        match = _OLD_TEXT.match(record.get("cause", ""))
+    except WRONG_FORM:
+        return None  # also where none is remembered
+    return Death(0.0, int(match[1]), cause=recall_cause(match[2] or "")) if match else None
+
+
+def recall_cause(text: str) -> Cause:
+    """Return the cause that was remembered: the name of one, or the sentence of an older version."""
+    if text in _CAUSE_MEANINGS:
+        return text
+    return next((cause for sentence, cause in _OLD_CAUSES.items() if text.startswith(sentence)), "")
 
 
 def read_recent_deaths(host: Host, since_wall_seconds: float) -> dict[str, Death]:
@@ -75,47 +120,45 @@ def _read_events(host: Host, since_wall_seconds: float) -> Iterable[str]:
 def parse_events(lines: Iterable[str]) -> dict[str, Death]:
     """Return the latest death of each container from `die` events, one JSON object a line; `oom` comes before it."""
     deaths: dict[str, Death] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     for line in lines:
         try:
             event: dict[str, Any] = parse_strictly(line)
             container_id, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
             if event["Action"] == "oom":
-                told.add(container_id)
+                reported.add(container_id)
             elif event["Action"] == "die":
-                exit_code = int(attributes["exitCode"])
-                deaths[container_id] = Death(event["timeNano"] / 1e9, exit_code, container_id in told)
-                told.discard(container_id)
+                deaths[container_id] = Death(
+                    wall_seconds=event["timeNano"] / 1e9,
+                    exit_code=int(attributes["exitCode"]),
+                    is_oom_reported=container_id in reported,
+                )
+                reported.discard(container_id)
         except (ValueError, KeyError, TypeError):
             continue
     return deaths
 
 
-def find_cause(host: Host, container: Container, death: Death) -> str:
-    """Return what ended the container, in words, or "" where nothing beyond its exit status is known."""
+def find_cause(host: Host, container: Container, death: Death) -> Cause:
+    """Return what ended the container, or "" where nothing beyond its exit status is known."""
     try:
         if death.exit_code == _KILLED_STATUS:
             return _find_killer(host, container, death)
         if death.exit_code in _ABORTED_STATUSES and _HEAP_IS_FULL in _read_last_log(container.id, death):
-            return (
-                "the JavaScript heap was full: give Node.js more (NODE_OPTIONS=--max-old-space-size=…, in MB), "
-                "or make the workflow smaller"
-            )
+            return "heap_full"
     except (NotApplicable, ReadError):
         pass
     return ""
 
 
-def _find_killer(host: Host, container: Container, death: Death) -> str:
+def _find_killer(host: Host, container: Container, death: Death) -> Cause:
     for kill in _read_kernel_kills(host):
         wall_seconds = host.wall_seconds() - host.monotonic_seconds() + kill.microseconds / 1e6
         if kill.container_id == container.id and abs(wall_seconds - death.wall_seconds) < _SAME_TIME_SECONDS:
-            if kill.is_machine_wide:
-                return "the OOM killer ended it because the whole machine was out of memory"
-            return KILLED_AT_ITS_LIMIT
+            return "oom_of_machine" if kill.is_machine_wide else "oom_at_limit"
     if any(container.id in line for line in _read_oomd_journal(host)):
-        return "systemd-oomd ended it to free memory"
-    return "out of memory: Docker says that the OOM killer ended a process in it" if death.is_oom_told else ""
+        return "oomd"
+    return "oom_in_container" if death.is_oom_reported else ""
 
 
 def _read_kernel_kills(host: Host) -> list[OomKill]:
