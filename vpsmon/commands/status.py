@@ -14,7 +14,7 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.core.text import clean, format_duration, format_local, redact
+from vpsmon.core.text import clean, format_duration, format_local
 from vpsmon.installation.unit_status import describe_units, read_units
 from vpsmon.jobs.probes import SERVICES, run_probe
 from vpsmon.jobs.start import EXIT_FAILED, load_or_explain
@@ -143,7 +143,7 @@ def _list_worst(stages: dict[str, Any]) -> list[str]:
 
 def _describe_finding(finding: dict[str, Any]) -> str:
     name = " ".join(clean(finding[key]) for key in ("check", "object") if finding[key])
-    return f"{clean(finding['status'])} {name}: {clean(redact(finding['message']), 160)}"
+    return f"{clean(finding['status'])} {name}: {clean(finding['message'], 160)}"
 
 
 def _describe_incidents(alerts: dict[str, Any], now_seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.core.secrets import redact
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.system.host import Host
@@ -30,11 +31,11 @@ class Result(NamedTuple):
 def run_probe(name: str, probe: Probe, host: Host, config: Config) -> Result:
     """Try one path; whatever goes wrong is its result."""
     try:
-        return Result(name, "OK", probe(host, config))
+        return Result(name, "OK", redact(probe(host, config)))
     except NotApplicable as error:
-        return Result(name, "SKIP", str(error))
+        return Result(name, "SKIP", redact(str(error)))
     except (ReadError, StateError, OSError) as error:
-        return Result(name, "FAIL", str(error))
+        return Result(name, "FAIL", redact(str(error)))
 
 
 def probe_configuration(host: Host, config: Config) -> str:

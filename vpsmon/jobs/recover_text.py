@@ -6,7 +6,8 @@ import os
 import time
 from typing import Any
 
-from vpsmon.core.text import format_local, format_utc, redact
+from vpsmon.core.secrets import redact
+from vpsmon.core.text import format_local, format_utc
 from vpsmon.recovery.model import Change, describe, describe_done, format_decision
 from vpsmon.recovery.run import Result
 

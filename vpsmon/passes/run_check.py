@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.secrets import redact
 from vpsmon.system.host import Host
 
 
@@ -59,13 +60,24 @@ def judge_attempt(attempt: Attempt, settings: Settings, previous: Previous | Non
         if error is not None:
             raise error
         remember = getattr(check, "remember", None)
-        findings = [each._replace(unit=check.ROWS[each.check]) for each in check.judge(reading, settings, previous)]
+        findings = [_finish(each, check) for each in check.judge(reading, settings, previous)]
         return Outcome(findings, remember(reading, previous) if remember else None)
     except Exception as failure:
         if previous is not None and error is None:
             return judge_attempt(attempt, settings, None)
         reason = f"unexpected {type(failure).__name__} in {check.__name__}: please report this"
         return Outcome(_rows_without_value(check, "unknown", "failed", reason), None)
+
+
+def _finish(finding: Finding, check: Check) -> Finding:
+    """Return the row as it leaves the check: with its unit, and without a secret in what is said."""
+    return finding._replace(
+        unit=check.ROWS[finding.check],
+        message=redact(finding.message),
+        reason=finding.reason and redact(finding.reason),
+        advice=finding.advice and redact(finding.advice),
+        events=tuple(event._replace(message=redact(event.message)) for event in finding.events),
+    )
 
 
 def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] | None:
@@ -82,6 +94,7 @@ def measure_attempt(attempt: Attempt, settings: Settings) -> list[MetricSample] 
 
 
 def _rows_without_value(check: Check, status: Status, message: str, reason: str) -> list[Finding]:
+    reason = redact(reason)
     return [
         Finding(check=name, status=status, message=message, unit=unit, reason=reason)
         for name, unit in check.ROWS.items()

@@ -7,7 +7,8 @@ run, so that they are one message, and are not lost when the run is killed.
 from __future__ import annotations
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.core.text import format_utc, redact
+from vpsmon.core.secrets import redact
+from vpsmon.core.text import format_utc
 from vpsmon.recovery.engine.memory import Book
 from vpsmon.recovery.engine.store import Store
 from vpsmon.recovery.machine import Machine

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding
-from vpsmon.core.text import clean, format_bytes, redact
+from vpsmon.core.text import clean, format_bytes, quote_foreign
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency
@@ -125,7 +125,7 @@ def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
     """Add what the container said last to the advice."""
-    lines = [clean(redact(each), 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
+    lines = [quote_foreign(each, 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
     if not lines:
         return incident
     return incident._replace(advice=f"{incident.advice}; its last lines: {' | '.join(lines)}")

@@ -8,7 +8,7 @@ has stopped carries no error of a start, and is left alone; so is one that has l
 from __future__ import annotations
 
 from vpsmon.config.settings import Settings
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean, quote_foreign
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step
 from vpsmon.recovery.rules._dependencies import describe_bad_dependency
 from vpsmon.stack.docker.containers import Container
@@ -54,7 +54,7 @@ def _has_failed(container: Container, essentials: Essentials) -> bool:
 
 def _describe(snapshot: Snapshot, container: Container, settings: Settings) -> Incident:
     name = clean(container.name)
-    why = clean(redact(container.start_error), 300) or f"it ended with {container.exit_code} and Docker has given up"
+    why = quote_foreign(container.start_error, 300) or f"it ended with {container.exit_code} and Docker has given up"
     step = Step(Action("start_container", container.id, container.name), _VERIFY_SECONDS)
     return Incident(
         container.id,
