@@ -33,6 +33,8 @@ class PretendContainer:
     memory_limit_bytes: int = 0
     health: str | None = None
     image: str = "busybox"
+    command: list[str] = field(default_factory=list)
+    start_error: str = ""
 
     def inspect(self) -> dict[str, Any]:
         """Return what `docker inspect` says of it."""
@@ -49,12 +51,18 @@ class PretendContainer:
                 "Pid": 0,
                 "ExitCode": 1 if self.status != "running" else 0,
                 "OOMKilled": False,
-                "Error": "",
+                "Error": self.start_error,
                 "StartedAt": _stamp(now - 2),
                 "FinishedAt": _stamp(now - 3),
                 **health,
             },
-            "Config": {"Image": self.image, "Labels": self.labels, "Env": self.environment, "Tty": True},
+            "Config": {
+                "Image": self.image,
+                "Labels": self.labels,
+                "Env": self.environment,
+                "Cmd": self.command,
+                "Tty": True,
+            },
             "HostConfig": {
                 "Memory": self.memory_limit_bytes,
                 "NetworkMode": "none",

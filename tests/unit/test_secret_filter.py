@@ -9,7 +9,7 @@ import pytest
 
 from vpsmon.alerts import telegram
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.text import redact
+from vpsmon.core.secrets import redact
 from vpsmon.jobs.recover_text import format_json
 from vpsmon.net.http_reply import HttpReply
 from vpsmon.recovery.engine.journal import Entry

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from vpsmon.alerts.refusals import find_refusal
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean, quote_foreign
 from vpsmon.net.http_reply import HttpReply
 from vpsmon.system.host import Host
 
@@ -181,7 +181,7 @@ def _check_reply(reply: HttpReply, destination: Destination) -> dict[str, Any]:
     parameters = parameters if isinstance(parameters, dict) else {}
     # Telegram does not repeat the token; whatever else stands at TELEGRAM_API_BASE may.
     told = str(answer.get("description", "no description")).replace(destination.token, "<token>")
-    description = clean(redact(told), 200)
+    description = quote_foreign(told, 200)
     if reply.status == 429:
         wait = parameters.get("retry_after")
         if not isinstance(wait, (int, float)) or not wait > 0:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from vpsmon.config.settings import DEFAULTS, KINDS, SECRET_KEYS
+from vpsmon.config.settings import DEFAULTS, KINDS, SECRET_KEYS, register_secrets
 from vpsmon.config.settings import Config as Config
 from vpsmon.config.values import EXPECTED, convert, parse_variable
 from vpsmon.core.text import clean
@@ -43,6 +43,7 @@ def load_config(option: str | None, environment: Mapping[str, str]) -> Config:
     if errors or more_errors:
         raise ConfigError(errors + more_errors)
     settings = DEFAULTS._replace(**{**values, **from_environment})
+    register_secrets(settings)
     folder = os.path.dirname(os.path.abspath(path)) if path else os.getcwd()
     state_directory = os.path.join(folder, settings.STATE_DIR or ".alerts")
     return Config(settings, path, state_directory, tuple(_warn_of_readable_secret(path, values)))

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from vpsmon.core.secrets import register_values
+
 
 class Preset(str):
     """A default that names a container: what nobody has written names none for certain, it only is the usual name."""
+
 
 
 class Settings(NamedTuple):
@@ -99,6 +102,13 @@ def from_plain(values: Sequence[Any]) -> Settings:
 SECRET_KEYS = frozenset(
     {"TELEGRAM_BOT_TOKEN", "POSTGRES_DSN", "REDIS_URL", "N8N_API_KEY", "WAHA_API_KEY", "HEARTBEAT_URL", "SMTP_URL"}
 )
+
+
+def register_secrets(settings: Settings) -> None:
+    """Have the secret values blanked in whatever leaves this process."""
+    register_values(str(getattr(settings, key)) for key in SECRET_KEYS)
+
+
 # Key -> what its URL may begin with.
 URL_KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("TELEGRAM_API_BASE", "HEARTBEAT_URL", "N8N_URL", "WAHA_URL"), ("http://", "https://")),

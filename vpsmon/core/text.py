@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 
-# A Telegram bot token, as BotFather gives it: bot id, colon, 35 characters.
-_TOKEN = re.compile(r"\d{6,12}:[A-Za-z0-9_-]{30,}")
+from vpsmon.core.secrets import redact, redact_foreign
 
 # As free, docker stats and the kernel count.
 MEGABYTE = 1024 * 1024
@@ -14,18 +12,18 @@ MEGABYTE = 1024 * 1024
 LATEST_WALL_SECONDS = 253_402_214_400.0
 
 
-def redact(text: str) -> str:
-    """Return the text with everything that looks like a bot token replaced by `<token>`."""
-    return _TOKEN.sub("<token>", text)
-
-
 def clean(text: str, limit_characters: int = 80) -> str:
-    """Return a foreign name on one line, without control characters or terminal escapes, cut to the limit.
+    """Return a foreign name on one line, without control characters, terminal escapes or secrets, cut to the limit.
 
     A process may call itself anything, also "ok\\n<3>all is well" or a terminal escape sequence.
     """
-    printable = "".join(character if character.isprintable() else "?" for character in text)
+    printable = "".join(character if character.isprintable() else "?" for character in redact(text))
     return printable if len(printable) <= limit_characters else printable[: limit_characters - 1] + "…"
+
+
+def quote_foreign(text: str, limit_characters: int = 200) -> str:
+    """Return on one line what another program wrote or answered, its secrets blanked before it is cut to the limit."""
+    return clean(redact_foreign(text), limit_characters)
 
 
 def format_bytes(count_bytes: float) -> str:

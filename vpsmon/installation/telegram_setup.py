@@ -20,7 +20,7 @@ from vpsmon.alerts.telegram import (
 from vpsmon.config.load import load_config
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
-from vpsmon.core.text import redact
+from vpsmon.core.secrets import redact
 from vpsmon.installation.settings_file import write_keys
 from vpsmon.system.host import Host
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
+from vpsmon.core.secrets import redact
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.system.host import Host
@@ -30,7 +31,12 @@ class Result(NamedTuple):
 
 
 def run_probe(name: str, probe: Probe, host: Host, config: Config) -> Result:
-    """Test one connection; whatever goes wrong is its result."""
+    """Test one connection; whatever goes wrong is its result, without a secret."""
+    result = _try_probe(name, probe, host, config)
+    return Result(result.name, result.verdict, *map(redact, result[2:]))
+
+
+def _try_probe(name: str, probe: Probe, host: Host, config: Config) -> Result:
     try:
         return Result(name, "OK", probe(host, config))
     except NotApplicable as error:

@@ -6,7 +6,8 @@ import os
 import time
 from typing import Any
 
-from vpsmon.core.text import format_local, format_utc, redact
+from vpsmon.core.secrets import redact
+from vpsmon.core.text import format_local, format_utc
 from vpsmon.recovery.engine.journal import Entry
 from vpsmon.recovery.messages import describe, describe_done, format_line
 from vpsmon.recovery.model import Change

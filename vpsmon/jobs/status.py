@@ -14,7 +14,7 @@ from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import list_entries
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean
 from vpsmon.installation.systemctl import UnitState
 from vpsmon.installation.unit_status import read_units
 from vpsmon.jobs.probes import SERVICES, Probe, Result, run_probe
@@ -166,7 +166,7 @@ def _parse_stages(memories: dict[str, Any]) -> list[Stage]:
 
 def _parse_row(entry: dict[str, Any], status: str, message: str = "", since: float | None = None) -> Row:
     name = clean(entry["object"]) if entry["object"] else None
-    return Row(clean(entry["check"]), name, status, clean(redact(message), 160), since)
+    return Row(clean(entry["check"]), name, status, clean(message, 160), since)
 
 
 def _parse_incidents(alerts: dict[str, Any]) -> list[Row]:

@@ -12,7 +12,7 @@ from typing import Any
 from vpsmon import __version__
 from vpsmon.checks import Check, is_of_kernel
 from vpsmon.core.findings import Finding, Previous
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
 
@@ -116,7 +116,7 @@ def _pick_worst(findings: Sequence[Finding]) -> list[dict[str, str | None]]:
             "check": each.check,
             "object": clean(each.object) if each.object else None,
             "status": each.status,
-            "message": clean(redact(each.message), _LONGEST_MESSAGE_CHARACTERS),
+            "message": clean(each.message, _LONGEST_MESSAGE_CHARACTERS),
         }
         for each in grave[:_WORST_FINDINGS]
     ]

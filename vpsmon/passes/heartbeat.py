@@ -7,7 +7,7 @@ import re
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
 from vpsmon.alerts.outbox import explain_silence
 from vpsmon.core.findings import ReadError
-from vpsmon.core.text import redact
+from vpsmon.core.secrets import redact
 from vpsmon.passes.context import PassContext, StageResult
 from vpsmon.system.host import Host
 from vpsmon.system.log import say

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, Group, MetricSample, NotApplicable, Previous, ReadError, Status
+from vpsmon.core.secrets import redact
 from vpsmon.system.host import Host
 
 
@@ -89,6 +90,14 @@ def _rows_without_value(check: Check, status: Status, message: str, reason: str,
 
 
 def _complete(finding: Finding, check: Check) -> Finding:
-    """Return a row with what its check declares once for all of them."""
+    """Return a row as it leaves its check: with what that declares once for all, and no secret in what it says."""
     group: Group = getattr(check, "GROUP", "services")
-    return finding._replace(unit=check.ROWS[finding.check], group=group)
+    return finding._replace(
+        unit=check.ROWS[finding.check],
+        group=group,
+        message=redact(finding.message),
+        reason=finding.reason and redact(finding.reason),
+        remedy=redact(finding.remedy),
+        advice=finding.advice and redact(finding.advice),
+        events=tuple(event._replace(message=redact(event.message)) for event in finding.events),
+    )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.core.strict_json import parse_strictly
-from vpsmon.core.text import clean, format_utc, redact
+from vpsmon.core.text import clean, format_utc, quote_foreign
 from vpsmon.recovery.messages import Wording
 from vpsmon.recovery.model import Action, Decision
 from vpsmon.state.content import WRONG_FORM
@@ -75,7 +75,7 @@ def _shorten(details: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hide_secrets(value: Any) -> Any:
     if isinstance(value, str):
-        return clean(redact(value), _LONGEST_TEXT)
+        return quote_foreign(value, _LONGEST_TEXT)
     if isinstance(value, dict):
         return {key: _hide_secrets(each) for key, each in value.items()}
     return [_hide_secrets(each) for each in value] if isinstance(value, (list, tuple)) else value

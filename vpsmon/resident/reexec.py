@@ -53,10 +53,12 @@ class Orders:
 
     def unpack_config(self) -> Config:
         """Return the configuration in force."""
-        from vpsmon.config.settings import Config, from_plain
+        from vpsmon.config.settings import Config, from_plain, register_secrets
 
         settings, *rest = marshal.loads(self._config)  # noqa: S302 written by our own process
-        return Config(from_plain(settings), *rest)
+        config = Config(from_plain(settings), *rest)
+        register_secrets(config.settings)
+        return config
 
 
 def become_resident(packed_orders: bytes) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean
 
 # sd-daemon(3): a line that starts with <N> has syslog priority N.
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6}
@@ -13,7 +13,7 @@ _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6}
 
 def say(level: str, message: str) -> None:
     """Write one line to standard error. `level` is critical, error, warning or info."""
-    line = clean(redact(message), limit_characters=2000)
+    line = clean(message, limit_characters=2000)
     prefix = f"<{_PRIORITY[level]}>" if "JOURNAL_STREAM" in os.environ else f"vpsmon: {level}: "
     try:
         sys.stderr.write(f"{prefix}{line}\n")

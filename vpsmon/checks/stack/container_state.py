@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vpsmon.checks._missing_essentials import find_essentials, follow_essentials, judge_missed
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, Status, skipped, unknown
-from vpsmon.core.text import clean, format_duration, redact
+from vpsmon.core.text import clean, format_duration, quote_foreign
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Cause, Death, describe_exit, find_cause, recall_cause
 from vpsmon.stack.identity.essential import Essentials
@@ -105,7 +105,7 @@ def _observe(container: Container, is_essential: bool) -> Observed:
         container.exit_code,
         container.health or "",
         container.is_oom_killed,
-        clean(redact(container.start_error), 200),
+        quote_foreign(container.start_error, 200),
         container.created_wall_seconds,
         container.finished_wall_seconds,
         clean(container.inspect_error or "", 200),

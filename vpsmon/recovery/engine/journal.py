@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vpsmon.alerts.incidents import Notice
-from vpsmon.core.text import format_utc, redact
+from vpsmon.core.secrets import redact
+from vpsmon.core.text import format_utc
 from vpsmon.recovery.engine.memory import Book
 from vpsmon.recovery.engine.store import Record, Store
 from vpsmon.recovery.events import format_event

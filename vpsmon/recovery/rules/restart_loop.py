@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding
-from vpsmon.core.text import clean, format_bytes, redact
+from vpsmon.core.text import clean, format_bytes, quote_foreign
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.messages import UNTIL_RESTORE
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
@@ -146,7 +146,7 @@ def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
     """Add what the container said last."""
-    lines = [clean(redact(each), 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
+    lines = [quote_foreign(each, 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
     return incident._replace(facts={**incident.facts, "last_lines": lines})
 
 

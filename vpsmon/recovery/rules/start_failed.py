@@ -8,7 +8,7 @@ has stopped carries no error of a start, and is left alone; so is one that has l
 from __future__ import annotations
 
 from vpsmon.config.settings import Settings
-from vpsmon.core.text import clean, redact
+from vpsmon.core.text import clean, quote_foreign
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
 from vpsmon.recovery.rule import Rule
 from vpsmon.recovery.rules._dependencies import find_bad_dependency
@@ -56,7 +56,7 @@ def _make_incident(snapshot: Snapshot, container: Container, settings: Settings)
         cause="start_error" if container.start_error else "given_up_by_docker",
         steps=(step,) * _ATTEMPTS if _is_fresh(container, snapshot.wall_seconds) else (),
         facts={
-            "start_error": clean(redact(container.start_error), 300),
+            "start_error": quote_foreign(container.start_error, 300),
             "exit_code": container.exit_code,
             "restart_policy": clean(container.restart_policy),
         },

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vpsmon.core.findings import ReadError
-from vpsmon.core.text import clean
+from vpsmon.core.text import quote_foreign
 from vpsmon.stack.docker.api import ApiError, Engine, UnixTransport
 from vpsmon.stack.docker.endpoint import Endpoint, find_endpoint, say_plainly
 
@@ -51,7 +51,7 @@ def _explained(endpoint: Endpoint) -> Iterator[None]:
 def _explain(error: ApiError | OSError, endpoint: Endpoint) -> str:
     place = f"{endpoint.url} ({endpoint.source})"
     if isinstance(error, ApiError):
-        return f"Docker at {place} refused: {clean(error.explanation, 200)}"
+        return f"Docker at {place} refused: {quote_foreign(error.explanation)}"
     if isinstance(error, TimeoutError):
         return f"Docker at {place} does not answer in time: it hangs; systemctl restart docker, its log tells why"
     if error.errno in (errno.EACCES, errno.EPERM):

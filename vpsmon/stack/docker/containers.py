@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.config.settings import Settings
+from vpsmon.core.secrets import register_container, register_names
 from vpsmon.stack.docker import client as docker_client
 from vpsmon.stack.docker.api import ApiError, Engine, NotFound
 from vpsmon.stack.docker.images import (
@@ -155,12 +156,18 @@ def _limit_time(client: Engine, host: Host, deadline: float) -> None:
 
 
 def parse_container(inspected: Mapping[str, Any], image: Image = _UNKNOWN_IMAGE) -> Container:
-    """Return a container from the answer to an inspect; of its labels those that it does not have from its image."""
+    """Return a container from the answer to an inspect; of its labels those that it does not have from its image.
+
+    What it keeps secret is blanked from now on, in whatever leaves this process.
+    """
     state, settings = get_map(inspected, "State"), get_map(inspected, "Config")
     host_settings, network = get_map(inspected, "HostConfig"), get_map(inspected, "NetworkSettings")
     labels = keep_own_labels({str(key): str(value) for key, value in get_map(settings, "Labels").items()}, image)
     project, service = _find_service(labels)
     image_name = str(settings.get("Image") or "")
+    environment, command = parse_environment(settings.get("Env")), parse_command(inspected, settings)
+    register_container(environment, command)
+    register_names((str(inspected.get("Name") or "").lstrip("/"), service))
     return Container(
         id=str(inspected.get("Id") or ""),
         name=str(inspected.get("Name") or inspected.get("Id") or "").lstrip("/"),
@@ -182,8 +189,8 @@ def parse_container(inspected: Mapping[str, Any], image: Image = _UNKNOWN_IMAGE)
         network_mode=str(host_settings.get("NetworkMode") or "default"),
         addresses=parse_addresses(network),
         published_ports=parse_published_ports(network),
-        environment=parse_environment(settings.get("Env")),
-        command=parse_command(inspected, settings),
+        environment=environment,
+        command=command,
         created_wall_seconds=parse_time(inspected.get("Created")),
         start_error=_LONG_ID.sub("", str(state.get("Error") or "")),
         memory_and_swap_limit_bytes=parse_swap_limit(host_settings.get("MemorySwap")),
