@@ -14,6 +14,7 @@ from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import read_vmstat
 from tests.kit.telegram import FakeTelegram
+from vpsmon.core import secrets
 
 _ROOMS = {"faults": "busy", "install": "busy", "kit_tests": "alone"}
 _FIGURES = pytest.StashKey[Counter[str]]()
@@ -112,3 +113,11 @@ def workdir(tmp_path: Path) -> Workdir:
 def machine(tmp_path: Path) -> FakeMachine:
     """A machine with 1 GB of memory and of swap, at rest, whose /proc the test can change."""
     return FakeMachine(tmp_path / "proc")
+
+
+@pytest.fixture(autouse=True)
+def no_known_secrets() -> Iterator[None]:
+    """What one test registers as a secret is none in the next one."""
+    yield
+    secrets._values.clear()
+    secrets._names.clear()

@@ -44,7 +44,7 @@ def register_values(values: Iterable[str]) -> None:
 
     for value in values:
         for each in (value, *_URL_PASSWORD.findall(value)):
-            if len(each) >= _SHORTEST_VALUE:
+            if len(each) >= _SHORTEST_VALUE and each not in _BLANK:
                 _values.update((each, quote(each, safe=""), unquote(each)))
 
 
