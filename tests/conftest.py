@@ -14,7 +14,6 @@ from tests.kit.docker import DockerEngine, docker_engine, import_busybox_image
 from tests.kit.host import FakeMachine
 from tests.kit.kernel import read_vmstat
 from tests.kit.telegram import FakeTelegram
-from vpsmon.state.shm_fallback import MEMORY_FOLDER
 
 _ROOMS = {"faults": "busy", "install": "busy", "kit_tests": "alone"}
 _FIGURES = pytest.StashKey[Counter[str]]()
@@ -68,12 +67,13 @@ def figures(request: pytest.FixtureRequest) -> Counter[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_spare_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Remove what vpsmon has kept in memory for state directories of this run that could not be written."""
-    yield
-    below = str(tmp_path_factory.getbasetemp()).replace("/", "%2F")
-    for folder in Path(MEMORY_FOLDER).glob(f"vpsmon-*/{below}%2F*"):
-        shutil.rmtree(folder)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of this run in place of /run/vpsmon: no other shares its spare state and recovery lock."""
+    folder = tmp_path_factory.mktemp("run")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,10 @@ def test_a_configuration_that_may_not_be_read_is_one_line(open_workdir: Workdir)
 @pytest.mark.parametrize(
     ("preparation", "words"),
     [
-        ("mkdir .alerts && mount -t tmpfs -o size=4k none .alerts && head -c 4096 /dev/zero > .alerts/x", "df -h"),
+        (
+            "mkdir .alerts && mount -t tmpfs -o size=4k none .alerts && head -c 4096 /dev/zero > .alerts/history_x.log",
+            "df -h",
+        ),
         ("mkdir .alerts && mount -t tmpfs -o ro none .alerts", "remount it writable, or set STATE_DIR"),
         ("touch .alerts", "Not a directory"),
         ("ln -s /nowhere/at/all .alerts", "state in"),

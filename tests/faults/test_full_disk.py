@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,9 @@ import pytest
 from tests.kit.command import ConfigValue, Workdir, started_vpsmon
 from tests.kit.kernel import wait_until
 from tests.kit.telegram import FakeTelegram
-from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.shm_fallback import MEMORY_FOLDER, SparedState
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.runtime_folder import find_runtime_folder, make_runtime_folder
+from vpsmon.state.shm_fallback import SparedState
 
 PATIENCE_SECONDS = 120.0
 
@@ -206,25 +208,47 @@ def state(tmp_path: Path) -> SparedState:
     return SparedState(str(tmp_path / "disk/.alerts"))
 
 
-def test_a_spare_of_somebody_else_is_not_touched(tmp_path: Path, state: SparedState) -> None:
+def test_a_spare_of_somebody_else_is_not_touched_and_costs_nothing(
+    tmp_path: Path, state: SparedState, runtime_folder: Path
+) -> None:
     with small_disk(tmp_path / "disk") as disk:
         with state.lock():
             state.commit({"a.json": {"n": 1}})
         fill(disk)
-        with state.lock():
-            state.commit({"a.json": {"n": 2}})
-        (spare,) = Path(MEMORY_FOLDER).glob(f"vpsmon-0/{str(tmp_path).replace('/', '%2F')}%2F*")
-        assert state.load("a.json") == {"n": 2}
-        os.chown(spare, 65534, 65534)
-        assert state.load("a.json") == {"n": 1}
-        with pytest.raises(StateError, match="not this user's alone"), state.lock():
-            state.commit({"a.json": {"n": 3}})
-        os.chown(spare, 0, 0)
-        spare.rename(spare.with_name(spare.name + "-moved"))
-        spare.symlink_to(spare.name + "-moved")
-        with pytest.raises(StateError, match="not this user's alone"), state.lock():
-            state.commit({"a.json": {"n": 3}})
-        spare.unlink()
+        before = list(runtime_folder.iterdir())
+        os.chown(runtime_folder, 65534, 65534)
+        try:
+            with state.lock():
+                state.commit({"a.json": {"n": 2}})
+            assert list(runtime_folder.iterdir()) == before
+            assert state.load("a.json") == {"n": 2}
+        finally:
+            os.chown(runtime_folder, 0, 0)
+        # As root it went below /run, where nobody else can make anything.
+        (spare,) = Path("/run/vpsmon-0").glob(f"{str(tmp_path).replace('/', '%2F')}%2F*")
+        assert stat.S_IMODE(spare.stat().st_mode) == 0o700
+        shutil.rmtree(spare)
+
+
+def test_a_user_without_units_keeps_the_state_in_memory_past_every_squatter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the units is not there, and other users have made every name that could be guessed."""
+    shared = tmp_path / "shm"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr("vpsmon.state.runtime_folder._SHARED", (str(tmp_path / "missing"), str(shared)))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "nothing"))
+    for name in ("vpsmon-65534", "vpsmon-65534-0", "vpsmon-65534-a"):
+        (shared / name).mkdir(mode=0o700)
+    (shared / "vpsmon-65534-link").symlink_to("/etc")
+    assert find_runtime_folder(65534) is None
+    made = Path(make_runtime_folder(65534))
+    assert made.parent == shared
+    os.chown(made, 65534, 65534)  # made by root here, and by its owner there
+    assert find_runtime_folder(65534) == make_runtime_folder(65534) == str(made)
+    made.chmod(0o755)
+    assert find_runtime_folder(65534) is None
 
 
 def test_a_change_that_was_written_down_and_not_finished_is_read_and_finished(

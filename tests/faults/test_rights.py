@@ -139,3 +139,114 @@ def test_a_user_of_the_docker_group_sees_the_containers(engine: DockerEngine, op
     assert rows["container_memory", "crm-blog-1"]["value"] > 0
     assert stat.S_IMODE((home / ".alerts").stat().st_mode) == 0o700
     assert "add the user to the group docker" in refused.stdout
+
+
+def list_owners(folder: Path) -> set[int]:
+    return {path.lstat().st_uid for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def theirs(open_folder: Path) -> Path:
+    """An installation whose state is another user's, as that of the services is; the rest is root's."""
+    prefix = open_folder / "prefix"
+    state = prefix / ".alerts"
+    state.mkdir(parents=True)
+    prefix.chmod(0o755)
+    os.chown(state, NOBODY, NOBODY)
+    return prefix
+
+
+COMMANDS = (ONCE, ["export"], ["report", "print"], ["recover"], ["selftest"], ["status"])
+
+
+def test_root_by_hand_leaves_every_file_to_the_owner_of_the_state(theirs: Path) -> None:
+    write_quiet(theirs)
+    for words in COMMANDS:
+        done = Workdir(theirs).run(*words)
+        assert "Traceback" not in done.stderr, done.stderr
+    assert (theirs / ".alerts/pass_state.json").exists()
+    assert (theirs / ".alerts/metrics/metrics.prom").exists()
+    assert list_owners(theirs / ".alerts") == {NOBODY}
+
+
+def test_root_by_hand_has_no_more_rights_than_the_services(theirs: Path) -> None:
+    write_quiet(theirs)
+    trace = theirs / "trace"
+    words = ["strace", "-f", "-o", str(trace), "-e", "trace=setresuid,openat,mkdir,chmod,fchmod,rename", "--"]
+    done = subprocess.run([*words, str(vpsmon_path()), *ONCE], cwd=theirs, env=clean_environment(), timeout=60)
+    assert done.returncode == 0
+    calls = trace.read_text().splitlines()
+    drop = next(number for number, call in enumerate(calls) if "setresuid(65534, 65534, 65534)" in call)
+    touching = [number for number, call in enumerate(calls) if ".alerts" in call]
+    assert touching, "nothing of the state was touched"
+    assert min(touching) > drop
+
+
+@pytest.mark.parametrize("name", ["reports", "metrics", "mail"])
+def test_a_link_to_a_folder_of_root_s_is_not_followed(theirs: Path, name: str) -> None:
+    write_quiet(theirs)
+    victim = theirs.parent / "victim"
+    victim.mkdir(mode=0o700)
+    (victim / "2020-01-01.txt").write_text("precious")
+    (theirs / ".alerts" / name).symlink_to(victim)
+    for words in COMMANDS:
+        done = Workdir(theirs).run(*words)
+        assert "Traceback" not in done.stderr, done.stderr
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o700
+    assert [path.name for path in victim.iterdir()] == ["2020-01-01.txt"]
+
+
+def test_a_link_below_the_state_of_one_s_own_is_not_followed_either(workdir: Workdir) -> None:
+    victim = workdir.path / "victim"
+    victim.mkdir(mode=0o700)
+    state = workdir.path / ".alerts"
+    state.mkdir()
+    for name in ("reports", "metrics"):
+        (state / name).symlink_to(victim)
+    for words in (["export"], ["report", "print"]):
+        done = workdir.run(*words)
+        assert "must be a folder, and no symbolic link" in done.stderr
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o700
+    assert list(victim.iterdir()) == []
+
+
+def write_quiet(folder: Path) -> None:
+    path = Workdir(folder).write_config()
+    path.chmod(0o644)
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o755])
+def test_a_folder_with_files_of_others_is_no_state_directory(open_folder: Path, mode: int) -> None:
+    shared = open_folder / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    (shared / "thesis.tex").write_text("precious")
+    # A guest may make it look like one.
+    for name in ("lock", "pass_state.json", ".vpsmon"):
+        (shared / name).touch()
+        os.chown(shared / name, NOBODY, NOBODY)
+    config = Workdir(open_folder).write_config(STATE_DIR=str(shared))
+    before = {path: path.stat().st_mtime_ns for path in (shared, *shared.iterdir())}
+    for words in (ONCE, ["recover"], ["export"]):
+        done = Workdir(open_folder).run("--config", str(config), *words)
+        assert done.returncode == 1
+        assert f"{shared} holds files of others: give vpsmon a folder of its own with STATE_DIR" in done.stderr
+    assert stat.S_IMODE(shared.stat().st_mode) == mode
+    assert {path: path.stat().st_mtime_ns for path in (shared, *shared.iterdir())} == before
+
+
+def read_incidents(bench: Installation) -> set[str]:
+    return set(json.loads((bench.state / "alert_state.json").read_text())["incidents"])
+
+
+def test_a_state_directory_of_a_version_without_marks_goes_on(workdir: Workdir, telegram: FakeTelegram) -> None:
+    bench = Installation(workdir, telegram)
+    bench.have_a_new_alert()
+    bench.finish()
+    before = read_incidents(bench)
+    (bench.state / ".vpsmon").unlink()
+    # What its owner keeps there as well is no reason to do without all that is remembered.
+    (bench.state / "notes.txt").touch()
+    bench.finish()
+    assert read_incidents(bench) == before
+    assert (bench.state / ".vpsmon").exists()

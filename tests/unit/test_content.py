@@ -16,7 +16,7 @@ from vpsmon.core.prometheus_text import parse_samples
 from vpsmon.core.text import format_local, format_utc
 from vpsmon.recovery.engine.memory import QUIET_SECONDS, Book
 from vpsmon.recovery.engine.store import DryStore
-from vpsmon.state import shm_fallback as spare
+from vpsmon.state import own_folder
 from vpsmon.state.content import WRONG_FORM, parse_content
 from vpsmon.state.directory import StateDirectory
 from vpsmon.state.folder import Folder
@@ -62,6 +62,7 @@ def test_any_time_can_be_shown(seconds: float) -> None:
 def test_a_journal_that_can_never_be_finished_does_not_stop_all_later_runs(
     tmp_path: Path, journal: dict[str, Any]
 ) -> None:
+    own_folder.mark(str(tmp_path))
     (tmp_path / "commit.json").write_text(json.dumps({"schema": 1, **journal}))
     (tmp_path / "a.log").write_text("one\n")
     state = StateDirectory(str(tmp_path))
@@ -73,11 +74,7 @@ def test_a_journal_that_can_never_be_finished_does_not_stop_all_later_runs(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '{"schema": 1, "a": 1e999}', '{"schema": 1'])
-def test_a_file_in_a_journal_that_waits_for_the_disk_may_be_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setattr(spare, "MEMORY_FOLDER", str(tmp_path / "shm"))
-    (tmp_path / "shm").mkdir()
+def test_a_file_in_a_journal_that_waits_for_the_disk_may_be_damaged(tmp_path: Path, text: str) -> None:
     path = tmp_path / "alerts"
     path.mkdir(mode=0o700)
     (path / "commit.json").write_text(json.dumps({"schema": 1, "appends": {}, "files": {"a.json": text}}))

@@ -56,7 +56,7 @@ def test_directory_and_files_are_the_owner_s_alone(state: StateDirectory) -> Non
         state.commit({"a.json": {}}, {"a.log": ["line"]})
     assert stat.S_IMODE(os.stat(state.path).st_mode) == 0o700
     modes = {name: stat.S_IMODE(os.stat(Path(state.path, name)).st_mode) for name in os.listdir(state.path)}
-    assert modes == {"a.json": 0o600, "a.log": 0o600, "lock": 0o600}
+    assert modes == {"a.json": 0o600, "a.log": 0o600, "lock": 0o600, ".vpsmon": 0o600}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema": 99}', b'"text"', b"[" * 100_000])
@@ -147,3 +147,13 @@ def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "alerts").write_text("")
     with pytest.raises(StateError, match="Not a directory"), StateDirectory(str(tmp_path / "alerts")).lock():
         pass
+
+
+def test_two_unreadable_files_of_one_name_and_second_are_both_kept(state: StateDirectory) -> None:
+    state = StateDirectory(state.path, wall_clock=lambda: 1_700_000_000.0)
+    os.makedirs(state.path)
+    for content in ("first", "second", "third"):
+        Path(state.path, "a.json").write_text(content)
+        state.load("a.json")
+    kept = sorted(Path(state.path).glob("a.json.corrupt-*"))
+    assert [path.read_text() for path in kept] == ["first", "second", "third"]

@@ -19,6 +19,7 @@ from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.system.host import Host
 from vpsmon.system.log import say
+from vpsmon.system.privileges import become_owner
 from vpsmon.system.terminal import print_text
 
 _FIRST_PASS_SECONDS = 15
@@ -55,6 +56,7 @@ def install(config_file: str | None, dry_run: bool, listen: str | None) -> None:
         with locked_units():
             _install(host, places, tools, given)
         config = load_config(places.config, os.environ)
+        become_owner(config.state_directory)
         state = StateDirectory(config.state_directory)
         _wait_for_first_pass(state)
         from vpsmon.jobs.status import look

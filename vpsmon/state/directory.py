@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -20,7 +19,10 @@ from typing import Any
 from vpsmon.core.text import clean
 from vpsmon.state.atomic_file import replace_file, sync_directory
 from vpsmon.state.content import SCHEMA, WRONG_FORM, parse_content
-from vpsmon.state.private_file import leave_to_owner, open_private
+from vpsmon.state.file_lock import wait_for_lock
+from vpsmon.state.own_folder import is_foreign, is_marked, mark
+from vpsmon.state.private_file import open_plain, open_private, opened_folder
+from vpsmon.state.quarantine import move_aside
 
 LOCK_TIMEOUT_SECONDS = 10.0
 JOURNAL = "commit.json"
@@ -28,7 +30,6 @@ JOURNAL = "commit.json"
 METRICS_FILE = "metrics/metrics.prom"
 TARGETS_FILE = "metrics/targets.json"
 _LARGEST_LOG_BYTES = 1_000_000
-_KEPT_CORRUPT_FILES = 10
 _NAME = re.compile(r"[a-z_]{1,64}\.(json|log)")
 
 
@@ -55,7 +56,9 @@ class StateDirectory:
     """The files of one installation. Use `lock()` around everything that reads and then writes."""
 
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
-        self.path = path
+        # Its owner may have laid it elsewhere by a link; nothing below it is reached through one.
+        self.path = os.path.realpath(path)
+        self._named = path
         self.notices: list[str] = []
         # Whether what is written has to be on the disk before the work goes on. On a machine of 1 GB that thrashed that
         # took 3 to 12 s each time.
@@ -96,7 +99,11 @@ class StateDirectory:
             self._prepare()
             descriptor = open_private(self._file(name), os.O_RDWR)
         try:
-            self._wait_for_lock(descriptor, name, timeout_seconds)
+            if not wait_for_lock(descriptor, timeout_seconds):
+                raise StateBusy(
+                    f"state in {self.path} is locked by another vpsmon for more than {timeout_seconds:g} s: "
+                    f"see which with `fuser -v {self._file(name)}`"
+                )
             yield
         finally:
             os.close(descriptor)
@@ -124,7 +131,7 @@ class StateDirectory:
 
     def _read(self, name: str) -> bytes:
         try:
-            with open(self._file(name), "rb") as file:
+            with open(self._file(name), "rb", opener=open_plain) as file:
                 return file.read()
         except FileNotFoundError:
             raise
@@ -160,16 +167,18 @@ class StateDirectory:
         """
         folder = os.path.dirname(self._file(name))
         with self.explain_errors():
-            os.chmod(self.path, 0o711)  # noqa: S103 - see above
-            os.makedirs(folder, exist_ok=True)
-            leave_to_owner(folder)
-            os.chmod(folder, 0o755)  # noqa: S103 - likewise
+            with opened_folder(self.path) as directory:
+                os.fchmod(directory, 0o711)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+            with opened_folder(folder) as directory:
+                os.fchmod(directory, 0o755)
             if not self._holds(name, text):
                 self._write(name, text, 0o644)
 
     def _holds(self, name: str, text: str) -> bool:
         try:
-            with open(self._file(name), encoding="utf-8") as file:
+            with open(self._file(name), encoding="utf-8", opener=open_plain) as file:
                 return file.read() == text
         except (FileNotFoundError, ValueError):
             return False
@@ -188,56 +197,46 @@ class StateDirectory:
                 errno.EROFS: "remount it writable, or set STATE_DIR",
                 errno.EACCES: "run as its owner or with sudo, or set STATE_DIR",
                 errno.ELOOP: "it must be no symbolic link",
+                errno.ENOTDIR: "it must be a folder, and no symbolic link",
             }
             remedy = remedies.get(error.errno or 0, "check it, or set STATE_DIR")
             raise _kind(error)(f"state in {self.path} cannot be written: {error.strerror}: {remedy}") from None
 
     def _prepare(self) -> None:
         self._refuse_trap()
-        try:
+        if os.path.islink(self._named):
+            os.stat(self._named)  # where it leads to is made by whoever made the link
+        with contextlib.suppress(FileExistsError):
             os.makedirs(self.path, mode=0o700)
-        except FileExistsError:
-            # To pass through is allowed: see publish.
-            if os.stat(self.path).st_mode & 0o066:
-                os.chmod(self.path, 0o700)
+        if not is_marked(self.path):
+            self._take()
+        # To pass through is allowed: see publish.
+        if os.stat(self.path).st_mode & 0o066:
+            os.chmod(self.path, 0o700)
+
+    def _take(self) -> None:
+        """Make a folder vpsmon's own. Raises StateError where it holds what is not vpsmon's, OSError."""
+        if is_foreign(self.path):
+            raise StateError(f"{self.path} holds files of others: give vpsmon a folder of its own with STATE_DIR")
+        mark(self.path)
 
     def _refuse_trap(self) -> None:
         """Raise StateError where another user has put this name into a folder that all users may write to."""
         try:
-            own, above = os.lstat(self.path), os.stat(os.path.dirname(self.path))
+            own, above = os.lstat(self._named), os.stat(os.path.dirname(os.path.abspath(self._named)))
         except FileNotFoundError:
             return
         if above.st_mode & 0o002 and own.st_uid not in (0, os.geteuid()):
-            raise StateError(f"{self.path} belongs to another user, in a folder open to all: set STATE_DIR elsewhere")
-
-    def _wait_for_lock(self, descriptor: int, name: str, timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StateBusy(
-                        f"state in {self.path} is locked by another vpsmon for more than {timeout_seconds:g} s: "
-                        f"see which with `fuser -v {self._file(name)}`"
-                    ) from None
-                time.sleep(0.02)
+            raise StateError(f"{self._named} belongs to another user, in a folder open to all: set STATE_DIR elsewhere")
 
     def set_aside(self, name: str, why: str) -> dict[str, Any]:
         """Move an unusable file out of the way, where its owner finds it, and return {}. Raises StateError."""
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_seconds()))
-        aside = f"{name}.corrupt-{stamp}"
         with self.explain_errors(), contextlib.suppress(FileNotFoundError):
-            os.replace(self._file(name), self._file(aside))
+            if is_foreign(self.path):
+                return {}
+            aside = move_aside(self.path, name, self._wall_seconds())
             self.notices.append(f"{self._file(name)} was unreadable ({why}): moved to {aside}, starting afresh")
-            self._drop_oldest_corrupt_files()
         return {}
-
-    def _drop_oldest_corrupt_files(self) -> None:
-        corrupt = sorted((name for name in os.listdir(self.path) if ".corrupt-" in name), key=lambda name: name[-16:])
-        for name in corrupt[:-_KEPT_CORRUPT_FILES]:
-            os.unlink(self._file(name))
 
     def _write(self, name: str, text: str, mode: int = 0o600, syncs: bool = True) -> None:
         replace_file(self._file(name), text.encode(), mode, syncs)

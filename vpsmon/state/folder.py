@@ -7,9 +7,10 @@ import os
 
 from vpsmon.state.atomic_file import replace_file
 from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.private_file import leave_to_owner
+from vpsmon.state.private_file import opened_folder
 
 REPORTS = "reports"
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Folder:
@@ -27,7 +28,6 @@ class Folder:
         with self._state.lock(), self._state.explain_errors():
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
-                leave_to_owner(self.path)
             replace_file(os.path.join(self.path, name), content)
             ending = os.path.splitext(name)[1]
             for old in [each for each in self.list() if each.endswith(ending)][:-most_kept]:
@@ -37,7 +37,8 @@ class Folder:
     def list(self) -> list[str]:
         """Return the names of the files in order; none where there is no such folder."""
         try:
-            return sorted(name for name in os.listdir(self.path) if not name.startswith("."))
+            with opened_folder(self.path) as directory:
+                return sorted(name for name in os.listdir(directory) if not name.startswith("."))
         except OSError:
             return []
 
@@ -45,7 +46,10 @@ class Folder:
         """Return the content of a file; None where there is none. Raises StateError."""
         path = os.path.join(self.path, name)
         try:
-            with open(path, "rb") as file:
+            with (
+                opened_folder(self.path) as directory,
+                open(os.open(name, _READ, dir_fd=directory), "rb") as file,
+            ):
                 return file.read()
         except FileNotFoundError:
             return None
@@ -54,5 +58,9 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises StateError."""
-        with self._state.explain_errors(), contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.path, name))
+        with (
+            self._state.explain_errors(),
+            contextlib.suppress(FileNotFoundError),
+            opened_folder(self.path) as directory,
+        ):
+            os.unlink(name, dir_fd=directory)

@@ -1,25 +1,30 @@
-"""Files for their owner alone, also when root makes them: the services are another user."""
+"""Opening what lies in the state directory: never through a link that somebody may have put in its place."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file of the state directory, made where it is missing, and return its descriptor. Raises OSError.
+    """Open a file, made for its owner alone where it is missing, and return its descriptor. Raises OSError."""
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    Root, working by hand, leaves it to the owner of the directory: the service is not root, and has to go on with it.
+
+def open_plain(path: str, flags: int) -> int:
+    """Open what is there, for `opener=`, unless it is a link. Raises OSError."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+@contextlib.contextmanager
+def opened_folder(path: str) -> Iterator[int]:
+    """Give a descriptor of a folder that is no link, for `dir_fd=`. Raises OSError.
+
+    What is done below the descriptor happens in this folder, whatever its name is made to mean meanwhile.
     """
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    # A file with a second name may be one of root's own that somebody linked here.
-    if os.geteuid() == 0 and os.fstat(descriptor).st_nlink == 1:
-        leave_to_owner(path)
-    return descriptor
-
-
-def leave_to_owner(path: str) -> None:
-    """Give what root has made to the owner of the folder that it is in. Raises OSError."""
-    if os.geteuid() == 0:
-        folder, made = os.stat(os.path.dirname(path)), os.lstat(path)
-        if made.st_uid == 0 != folder.st_uid:
-            os.lchown(path, folder.st_uid, folder.st_gid)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Where the state goes on while its own disk cannot be written: in memory, below /dev/shm.
+"""Where the state goes on while its own disk cannot be written: in memory (runtime_folder.py).
 
 A full disk is one of the things that have to be told, and telling needs a rate limit and an outbox. What is written to
 the spare lies over the files of the state directory, and goes back there in one step as soon as that is possible.
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vpsmon.state.content import parse_content
 from vpsmon.state.directory import JOURNAL, LOCK_TIMEOUT_SECONDS, StateDirectory, StateError, StorageError
-
-# Any user may make a folder here: one is used only where it belongs to the owner of the state, and to nobody else.
-MEMORY_FOLDER = "/dev/shm"  # noqa: S108
+from vpsmon.state.private_file import open_plain
+from vpsmon.state.runtime_folder import find_runtime_folder, make_runtime_folder
 
 
 class SparedState(StateDirectory):
@@ -147,25 +145,25 @@ class SparedState(StateDirectory):
 
     def _find_spare(self, name: str = "") -> StateDirectory | None:
         """Return the spare if there is one, and if so that file in it; nobody else may have made it."""
-        owner = self._find_owner()
-        path = _spare_path(self.path, owner)
-        is_ours = _belongs_to(os.path.dirname(path), owner) and _belongs_to(path, owner)
-        return self._open_spare(path) if is_ours and os.path.lexists(os.path.join(path, name)) else None
+        folder = find_runtime_folder(self._find_owner())
+        path = f"{folder}/{self._spare_name}"
+        return self._open_spare(path) if folder and os.path.lexists(os.path.join(path, name)) else None
 
     def _make_spare(self) -> StateDirectory:
         """Return the spare, made where it is missing. Raises StateError."""
-        owner = self._find_owner()
-        path = _spare_path(self.path, owner)
-        for folder in (os.path.dirname(path), path):
-            try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(folder, 0o700)
-                    os.chown(folder, owner, -1)
-            except OSError as error:
-                raise StateError(f"{self.trouble}; nor can {folder} be written: {error.strerror}") from None
-            if not _belongs_to(folder, owner):
-                raise StateError(f"{self.trouble}; and {folder} is not this user's alone: remove it")
+        try:
+            path = f"{make_runtime_folder(self._find_owner())}/{self._spare_name}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        except OSError as error:
+            where = error.filename or "a folder in memory"
+            raise StateError(f"{self.trouble}; nor can {where} be written: {error.strerror}") from None
         return self._open_spare(path)
+
+    @property
+    def _spare_name(self) -> str:
+        """The name of the spare in a folder that several installations of one user may share."""
+        return self.path.replace("%", "%25").replace("/", "%2F")
 
     def _open_spare(self, path: str) -> StateDirectory:
         spare = StateDirectory(path, self._wall_seconds)
@@ -179,24 +177,11 @@ class SparedState(StateDirectory):
             return os.geteuid()
 
 
-def _spare_path(path: str, owner: int) -> str:
-    name = os.path.abspath(path).replace("%", "%25").replace("/", "%2F")
-    return f"{MEMORY_FOLDER}/vpsmon-{owner}/{name}"
-
-
-def _belongs_to(folder: str, owner: int) -> bool:
-    try:
-        facts = os.lstat(folder)
-    except OSError:
-        return False
-    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == owner and not facts.st_mode & 0o077
-
-
 def _list_content(spare: StateDirectory) -> list[str]:
     names = os.listdir(spare.path)
     return sorted(name for name in names if name.endswith((".json", ".log")) and not name.startswith("."))
 
 
 def _read_lines(state: StateDirectory, name: str) -> list[str]:
-    with open(os.path.join(state.path, name), encoding="utf-8", errors="replace") as file:
+    with open(os.path.join(state.path, name), encoding="utf-8", errors="replace", opener=open_plain) as file:
         return file.read().splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -16,12 +15,11 @@ from vpsmon.alerts.totals import load_totals
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.context import PassContext
 from vpsmon.passes.stages import HISTORY_LOG
+from vpsmon.recovery.engine.machine_lock import machine_lock
 from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.private_file import open_private
 from vpsmon.state.recovery_file import RECOVERY_FILE
 
 LOG = "recovery.log"
-_LOCK_FILE = "recovery.lock"
 
 
 class Store(Protocol):
@@ -148,16 +146,5 @@ def hold_recovery_lock(state: StateDirectory) -> Iterator[bool]:
         # What recovery writes down must outlast the machine: memory will not do.
         if state.trouble:
             raise StateError(state.trouble)
-    try:
-        descriptor = open_private(os.path.join(state.path, _LOCK_FILE), os.O_RDWR)
-    except OSError as error:
-        raise StateError(f"{_LOCK_FILE} in {state.path} cannot be opened: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+    with machine_lock() as is_only_one:
+        yield is_only_one
