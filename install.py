@@ -99,6 +99,7 @@ def install(prefix_name: str) -> None:
     fault = find_fault(prefix_name)
     if fault:
         raise InstallError(fault)
+    require_own_link(os.path.join(prefix_name, "venv"))
     os.umask(0o022)  # the services are another user, and have to read what is made here
     prefix = Path(prefix_name)
     prefix.mkdir(parents=True, exist_ok=True)
@@ -157,9 +158,19 @@ def change_version(prefix: Path, version: Path, lock: int) -> None:
         turn_link(link, before)
         outcome = "runs on" if run_vpsmon_install(prefix, lock) else "could not be started again either"
         raise InstallError(f"the upgrade failed, as said above; the version from before {outcome}")
+    from vpsmon.installation.paths import is_own_environment
+
     for old in prefix.glob("venv-*"):
-        if old != version:
+        if old != version and is_own_environment(str(old)):
             shutil.rmtree(old)
+
+
+def require_own_link(link: str) -> None:
+    """Raise InstallError where somebody else's environment is in the place of ours."""
+    from vpsmon.installation.paths import is_own_link
+
+    if os.path.lexists(link) and not is_own_link(link):
+        raise InstallError(f"{link} is there already and not vpsmon's: choose another folder with --prefix")
 
 
 def turn_link(link: Path, target: str) -> None:
@@ -242,11 +253,14 @@ def fill_environment(venv: Path, installs: list[list[str]], lock: int) -> None:
 
 def empty_environment(venv: Path) -> None:
     """Leave an empty folder: one that cannot be written shows here, before anything slow."""
+    from vpsmon.installation.paths import MARK
+
     for stamp in venv.glob("installed*"):
         stamp.unlink()  # first, for a removal killed midway must not leave what looks finished
     if venv.exists():
         shutil.rmtree(venv)
     venv.mkdir()
+    (venv / MARK).touch()
 
 
 def require_ensurepip() -> None:

@@ -153,7 +153,7 @@ def test_killed_while_the_environment_is_made_and_then_asked_everything(
     assert "vpsmon is here" in bot.messages[-1].text
     keys = machine.read(KEYS_OF_TELEGRAM.format(PREFIX)).splitlines()
     assert keys == [f'TELEGRAM_BOT_TOKEN="{bot.token}"', 'TELEGRAM_CHAT_ID="4711"']
-    assert machine.read(f"stat -c '%a %U' '{PREFIX}/monitor.conf'") == "600 vpsmon"
+    assert machine.read(f"stat -c '%a %U' '{PREFIX}/monitor.conf'") == "640 root"
     assert machine.read("systemctl is-active vps-monitor vps-auto-recovery.path") == "active\nactive"
 
 
@@ -255,6 +255,8 @@ def test_a_faulty_configuration_is_said_before_anything_is_installed(machine: Ma
 def test_purge_asks_first_and_leaves_the_machine_as_it_was(machine: Machine, before: set[str]) -> None:
     machine.read(f"'{PREFIX}/venv/bin/vpsmon' install")
     state = f"'{PREFIX}/.alerts/pass_state.json'"
+    # Other people's, as it may be in a folder like /opt.
+    machine.read(f"mkdir -p '{PREFIX}/venv-x/bin' && touch '{PREFIX}/venv-x/pyvenv.cfg' '{PREFIX}/venv-x/bin/python'")
     wait_until(lambda: machine.shell(f"test -s {state}").status == 0, PATIENCE_SECONDS, "a pass")
     refused = machine.shell("cd / && vpsmon uninstall --purge")
     assert refused.status == 1
@@ -263,6 +265,9 @@ def test_purge_asks_first_and_leaves_the_machine_as_it_was(machine: Machine, bef
     done = machine.shell("cd / && vpsmon uninstall --purge --yes")
     assert done.status == 0, done
     assert done.output.endswith("nothing is left\n")
+    machine.read(
+        f"rm '{PREFIX}/venv-x/pyvenv.cfg' '{PREFIX}/venv-x/bin/python' && rmdir -p '{PREFIX}/venv-x/bin' || true"
+    )
     assert changes(before, machine.list_files()) == set()
 
 

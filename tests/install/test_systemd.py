@@ -98,7 +98,7 @@ def test_one_command_installs_and_everything_is_active(machine: Machine, install
     for unit in UNITS:
         assert (show(machine, unit, "ActiveState"), show(machine, unit, "UnitFileState")) == ("active", "enabled")
     assert "active" in machine.read("systemctl is-active vpsmon.slice")
-    assert machine.read("stat -c '%a %U' /opt/vpsmon/monitor.conf /opt/vpsmon/.alerts") == "600 vpsmon\n711 vpsmon"
+    assert machine.read("stat -c '%a %U' /opt/vpsmon/monitor.conf /opt/vpsmon/.alerts") == "640 root\n711 vpsmon"
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(machine: Machine) -> None:
@@ -323,7 +323,10 @@ def test_an_upgrade_replaces_the_old_version(machine: Machine) -> None:
     """Simulated by giving the present one another name: what a finished upgrade leaves must be the new one alone."""
     machine.read("cd /opt/vpsmon && cp -r $(readlink venv) venv-of-before && ln -sfn venv-of-before venv")
     # A unit that the old version did not have.
+    machine.read("mkdir /opt/vpsmon/venv-x && touch /opt/vpsmon/venv-x/pyvenv.cfg")
     machine.read("systemctl disable --now vps-auto-recovery.path && rm /etc/systemd/system/vps-auto-recovery.path")
     assert machine.shell(INSTALL).status == 0
-    assert len(machine.read("ls -d /opt/vpsmon/venv-*").splitlines()) == 1
+    # The new one, and what is other people's.
+    assert len(machine.read("ls -d /opt/vpsmon/venv-*").splitlines()) == 2
+    assert machine.read("ls -A /opt/vpsmon/venv-x") == "pyvenv.cfg"
     assert machine.read("systemctl is-active vps-monitor vps-auto-recovery.path") == "active\nactive"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import install
 from tests.kit.command import Workdir
 from vpsmon.config.load import load_config
 from vpsmon.installation.files import (
@@ -23,8 +24,10 @@ from vpsmon.installation.files import (
 from vpsmon.installation.layout import InstallError, Places, follow_config
 from vpsmon.installation.paths import find_fault
 from vpsmon.installation.settings_file import make_settings_file, write_keys
-from vpsmon.installation.steps import require_own_folder
+from vpsmon.installation.steps import _give, require_own_folder
+from vpsmon.installation.uninstall import list_own_paths
 from vpsmon.installation.units import is_started, name_of, render, render_units
+from vpsmon.state.own_folder import mark
 
 PLACES = Places("/opt/vps mon", "/opt/vps mon/venv/bin/vpsmon", "/etc/monitor.conf", "/opt/state", "127.0.0.1:9")
 
@@ -73,12 +76,95 @@ def test_a_state_directory_of_others_is_not_taken_over(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="holds files of others"):
         require_own_folder(str(tmp_path))
     (tmp_path / "lock").touch()
+    with pytest.raises(InstallError, match="holds files of others"):
+        require_own_folder(str(tmp_path))
+    # What a version without marks has left is known by its files.
+    (tmp_path / "pass_state.json").touch()
     require_own_folder(str(tmp_path))
+    os.chown(tmp_path / "pass_state.json", 65534, 65534)
+    with pytest.raises(InstallError, match="holds files of others"):
+        require_own_folder(str(tmp_path))
+    mark(str(tmp_path))
+    require_own_folder(str(tmp_path))
+
+
+def make_environment(folder: Path, *files: str) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_purge_lists_nothing_that_is_not_vpsmon_s(tmp_path: Path) -> None:
+    """As in /opt, where others have their environments, settings and folders as well."""
+    places = PLACES._replace(prefix=str(tmp_path), config=f"{tmp_path}/monitor.conf", state=f"{tmp_path}/.alerts")
+    make_environment(tmp_path / "venv-x", "bin/python", "pyvenv.cfg")
+    make_environment(tmp_path / "venv-y", "installed", "bin/python")
+    make_environment(tmp_path / ".alerts", "somebody.txt")
+    (tmp_path / "monitor.conf").write_text("[monitor]\nposition=left\n")
+    (tmp_path / "venv").symlink_to("venv-x")
+    assert list_own_paths(places) == []
+    make_environment(tmp_path / "venv-made", "installed", "bin/vpsmon")
+    make_environment(tmp_path / "venv-begun", ".vpsmon")
+    (tmp_path / "venv-link").symlink_to("venv-made")
+    (tmp_path / "venv").unlink()
+    (tmp_path / "venv").symlink_to("venv-made")
+    (tmp_path / ".alerts/somebody.txt").unlink()
+    (tmp_path / "monitor.conf").write_text("MONITOR_INTERVAL_SEC=5\n")
+    names = {os.path.basename(path) for path in list_own_paths(places)}
+    assert names == {"venv-made", "venv-begun", "venv", "monitor.conf", ".alerts"}
+
+
+@pytest.mark.parametrize("target", ["venv-x", "/usr", "elsewhere", None])
+def test_an_environment_of_somebody_else_is_not_replaced(tmp_path: Path, target: str | None) -> None:
+    make_environment(tmp_path / "venv-x", "bin/python")
+    link = tmp_path / "venv"
+    link.symlink_to(target) if target else link.mkdir()
+    with pytest.raises(install.InstallError, match="there already and not vpsmon's: choose another folder"):
+        install.require_own_link(str(link))
+
+
+def test_an_environment_of_ours_is_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "venv"
+    install.require_own_link(str(link))
+    link.symlink_to("venv-made")
+    install.require_own_link(str(link))  # what it led to is gone
+    install.empty_environment(tmp_path / "venv-made")
+    install.require_own_link(str(link))
+
+
+def test_what_is_linked_into_the_state_directory_stays_whose_it_is(tmp_path: Path) -> None:
+    state, secret = tmp_path / "state", tmp_path / "secret"
+    state.mkdir()
+    secret.touch()
+    os.link(secret, state / "outbox.json")
+    (state / "reports").mkdir()
+    (state / "reports/2026-01-01.txt").touch()
+    (state / "mail").symlink_to(tmp_path)
+    _give(str(state), 65534, 65534)
+    assert (secret.stat().st_uid, tmp_path.stat().st_uid) == (0, 0)
+    assert {(state / name).stat().st_uid for name in (".", "reports", "reports/2026-01-01.txt")} == {65534}
+
+
+def test_a_settings_file_is_root_s_and_no_link_of_others_is_followed(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "monitor.conf"
+    target.write_text("precious")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(OSError, match="symbolic links"):
+        make_settings_file(str(link), 65534)
+    assert (target.stat().st_mode & 0o777, target.stat().st_gid) == (0o600, 0)
+    # Root's own link is root's word; and a file that was the services' is so no more.
+    os.chown(link, 0, 0, follow_symlinks=False)
+    os.chown(target, 65534, 65534)
+    assert not make_settings_file(str(link), 65534)
+    facts = target.stat()
+    assert (facts.st_mode & 0o777, facts.st_uid, facts.st_gid) == (0o640, 0, 65534)
 
 
 def test_keys_are_written_where_they_stand_and_the_rest_stays(workdir: Workdir) -> None:
     path = str(workdir.path / "monitor.conf")
-    assert make_settings_file(path, os.getuid(), os.getgid())
+    assert make_settings_file(path, os.getgid())
     before = Path(path).read_text(encoding="utf-8").splitlines()
     write_keys(path, {"TELEGRAM_BOT_TOKEN": 'a"b\\c', "METRICS_LISTEN": "0.0.0.0:1"})
     write_keys(path, {"TELEGRAM_BOT_TOKEN": 'd"e\\f'})
@@ -90,8 +176,8 @@ def test_keys_are_written_where_they_stand_and_the_rest_stays(workdir: Workdir) 
     ]
     settings = load_config(path, {}).settings
     assert (settings.TELEGRAM_BOT_TOKEN, settings.METRICS_LISTEN) == ('d"e\\f', "0.0.0.0:1")
-    assert os.stat(path).st_mode & 0o777 == 0o600
-    assert not make_settings_file(path, os.getuid(), os.getgid())
+    assert os.stat(path).st_mode & 0o777 == 0o640
+    assert not make_settings_file(path, os.getgid())
     assert Path(path).read_text(encoding="utf-8").splitlines() == after
 
 

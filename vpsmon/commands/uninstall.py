@@ -8,8 +8,13 @@ import click
 
 from vpsmon.commands.install import explained
 from vpsmon.config.load import ConfigError
+from vpsmon.core.text import clean
 from vpsmon.installation.layout import InstallError, Places, find_places, follow_config
+from vpsmon.state.directory import StateDirectory
+from vpsmon.state.recovery_file import RECOVERY_FILE
 from vpsmon.system.host import Host
+
+_RESTORE_SECONDS = 600.0
 
 
 @click.command(short_help="Remove everything install created.")
@@ -33,12 +38,35 @@ def uninstall(config_file: str | None, purge: bool, yes: bool) -> None:
         if purge and not yes:
             _require_consent(list_own_paths(places))
         require_root(places)
+        _undo_recovery(host, places)
         with locked_units():
             remove_from_system(host, places, click.echo)
             if purge:
                 remove_everything(host, places, click.echo)
         left = list_left(places)
         click.echo("\n".join(["left:", *(f"  {each}" for each in left)]) if left else "nothing is left")
+
+
+def _undo_recovery(host: Host, places: Places) -> None:
+    """Have everything undone that recovery has stopped, paused or changed. Raises InstallError with what is left."""
+    if not _list_changes(places):
+        return
+    click.echo("undoing what recovery has changed")
+    command = [sys.executable, "-m", "vpsmon", "--config", places.config, "recover", "restore"]
+    done = host.run_command(command, _RESTORE_SECONDS)
+    left = _list_changes(places)
+    if left:
+        raise InstallError(
+            f"nothing was removed, because recovery could not undo all: {'; '.join(left)}; {clean(done.errors, 300)}: "
+            f"undo it by hand and delete {places.state}/{RECOVERY_FILE}, or see to the cause, and uninstall again"
+        )
+
+
+def _list_changes(places: Places) -> list[str]:
+    from vpsmon.recovery.changes import list_emergencies
+
+    content = StateDirectory(places.state).peek(RECOVERY_FILE)
+    return [each.text for each in list_emergencies(content or {})]
 
 
 def _find_state(places: Places) -> Places:

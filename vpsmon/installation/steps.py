@@ -25,6 +25,7 @@ from vpsmon.installation.manual import make_manual
 from vpsmon.installation.paths import is_below
 from vpsmon.installation.settings_file import make_settings_file
 from vpsmon.installation.units import is_started, name_of, render_units
+from vpsmon.state.own_folder import is_foreign, mark
 from vpsmon.system.host import Host
 
 MONITOR = "vps-monitor.service"
@@ -86,24 +87,33 @@ def prepare_account(host: Host, places: Places, tell: Tell) -> None:
     allow_journal(host)
     tell(f"user {USER}, " + (f"in group {group}" if group else "without Docker: install again when Docker is there"))
     os.makedirs(os.path.dirname(places.config), exist_ok=True)
-    made = make_settings_file(places.config, user.pw_uid, user.pw_gid)
+    made = make_settings_file(places.config, user.pw_gid)
     tell(f"{places.config} {'made' if made else 'kept'}")
     os.makedirs(places.state, 0o700, exist_ok=True)
-    _give(places.state, user.pw_uid, user.pw_gid)
+    state = os.path.realpath(places.state)
+    mark(state)
+    _give(state, user.pw_uid, user.pw_gid)
 
 
 def require_own_folder(folder: str) -> None:
     """Raise InstallError where the state directory is one that others use: it is given to the user of the services."""
-    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(os.path.join(folder, "lock")):
+    if os.path.islink(folder) and os.lstat(folder).st_uid != 0:
+        raise InstallError(f"{folder} is a link that is not root's: set STATE_DIR to the folder itself")
+    if os.path.isdir(folder) and is_foreign(folder):
         raise InstallError(f"{folder} holds files of others: give vpsmon a folder of its own with STATE_DIR")
 
 
 def _give(folder: str, user_id: int, group_id: int) -> None:
-    """Give a folder and all that is in it to a user; what root has left there by hand included."""
-    os.chown(folder, user_id, group_id)
-    for path, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            os.lchown(os.path.join(path, name), user_id, group_id)
+    """Give a folder and all that is in it to a user; what root has left there by hand included.
+
+    The user may be at work in it: everything is named from its open folder, and a file with a second name, which may be
+    one of root's own that was linked here, stays whose it is.
+    """
+    for _, _, files, directory in os.fwalk(folder):
+        os.fchown(directory, user_id, group_id)
+        for name in files:
+            if os.stat(name, dir_fd=directory, follow_symlinks=False).st_nlink == 1:
+                os.chown(name, user_id, group_id, dir_fd=directory, follow_symlinks=False)
 
 
 def write_files(places: Places, files: Sequence[OwnFile], tell: Tell) -> None:

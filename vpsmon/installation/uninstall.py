@@ -12,9 +12,12 @@ from vpsmon.installation import systemctl
 from vpsmon.installation.account import find_user, remove_user
 from vpsmon.installation.files import OwnFile, remove, remove_noted_folders
 from vpsmon.installation.layout import COMPLETIONS, MANUAL, UNIT_FOLDER, InstallError, Places
-from vpsmon.installation.paths import is_below
+from vpsmon.installation.paths import is_below, is_own_environment, is_own_link
+from vpsmon.installation.settings_file import is_settings_file
 from vpsmon.installation.steps import Tell, list_installed_units, plan_link, stop_units
 from vpsmon.installation.units import name_of
+from vpsmon.state.own_folder import is_foreign
+from vpsmon.state.runtime_folder import OF_THE_UNITS, find_runtime_folder
 from vpsmon.system.host import Host
 
 
@@ -46,16 +49,18 @@ def _list_tools(places: Places) -> list[OwnFile]:
 
 def list_own_paths(places: Places) -> list[str]:
     """Return what --purge removes, as far as it is there: only what vpsmon is known to have made."""
-    state = [places.state] if _is_own_state(places) else []
-    versions = [*glob(f"{escape(places.prefix)}/venv-*"), f"{places.prefix}/venv", f"{places.prefix}/venv.new"]
-    # The new ones: of a run that was killed.
-    paths = [*versions, places.config, f"{places.config}.new", *state]
-    return [path for path in paths if os.path.lexists(path)]
+    state = [places.state] if _is_own_state(places) and os.path.lexists(places.state) else []
+    versions = filter(is_own_environment, glob(f"{escape(places.prefix)}/venv-*"))
+    # The new one: of a run that was killed.
+    links = filter(is_own_link, (f"{places.prefix}/venv", f"{places.prefix}/venv.new"))
+    settings = filter(is_settings_file, (places.config, f"{places.config}.new"))
+    return [*versions, *links, *settings, *state]
 
 
 def _is_own_state(places: Places) -> bool:
-    """A STATE_DIR elsewhere may hold files of others as well: it is left to its owner."""
-    return os.path.basename(places.state) == ".alerts" or is_below(places.state, (places.prefix,))
+    """A STATE_DIR elsewhere, or one without vpsmon's mark, may hold files of others: it is left to its owner."""
+    is_ours = os.path.basename(places.state) == ".alerts" or is_below(places.state, (places.prefix,))
+    return is_ours and not (os.path.isdir(places.state) and is_foreign(places.state))
 
 
 def list_left(places: Places) -> list[str]:
@@ -74,6 +79,8 @@ def list_left(places: Places) -> list[str]:
 def purge(host: Host, places: Places, tell: Tell) -> None:
     """Remove the installation itself, state and configuration included. Raises InstallError, ReadError, OSError."""
     paths = list_own_paths(places)
+    user = find_user()
+    runtime_folder = find_runtime_folder(user.pw_uid) if user else None
     if remove_user(host):
         tell(f"removed the user {USER}")
     # The environment that runs this very program comes last: what Python has not read yet is gone with it.
@@ -83,5 +90,7 @@ def purge(host: Host, places: Places, tell: Tell) -> None:
         else:
             os.unlink(path)
         tell(f"removed {path}")
+    if runtime_folder == OF_THE_UNITS:
+        shutil.rmtree(runtime_folder)
     with contextlib.suppress(OSError):
         os.rmdir(places.prefix)
