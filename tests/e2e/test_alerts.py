@@ -20,6 +20,7 @@ from tests.kit.stack import silent_server
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config.load import load_config
 from vpsmon.passes.context import PassContext
+from vpsmon.passes.heartbeat import name_failure_url
 from vpsmon.passes.stack_stage import deliver, run_rest_of_pass
 from vpsmon.passes.stages import run_kernel_stage
 from vpsmon.state.directory import StateDirectory
@@ -315,6 +316,52 @@ def test_the_heartbeat_is_sent_after_each_good_pass_only(workdir: Workdir, teleg
     (workdir.path / ".alerts").write_text("in the way")
     assert workdir.run("monitor", "--once").returncode == 1
     assert len(telegram.requests) == 1
+
+
+UUID = "5b2a1c3e-1111-4222-8333-abcdefabcdef"
+
+
+def test_a_pass_whose_alerts_are_refused_is_no_good_pass(workdir: Workdir, telegram: FakeTelegram) -> None:
+    """Telegram takes nothing any more, so the dead-man's switch is the only one that can notice."""
+    url = f"{telegram.url}/ping/{UUID}"
+    configure(workdir, telegram, HEARTBEAT_URL=url, DISK_CRITICAL_PCT=0, DISK_WARNING_PCT=0)
+    token, telegram.token = telegram.token, "987654321:AAnotherTokenAltogether-0123456789abc"
+    for _ in range(3):
+        run_pass(workdir)
+    pings = [request for request in telegram.requests if request.path.startswith("/ping")]
+    assert {(ping.verb, ping.path) for ping in pings} == {("POST", f"/ping/{UUID}/fail")}
+    assert b"TELEGRAM_BOT_TOKEN is wrong" in pings[0].body
+    assert "ALERTS DO NOT ARRIVE: Telegram refuses the message: Unauthorized" in workdir.run("status").stdout
+    assert "vpsmon_telegram_success 0\n" in workdir.run("export", "--stdout").stdout
+    # Telegram takes messages again, and nothing is new: it is asked.
+    telegram.token = token
+    run_pass(workdir)
+    assert [request.path for request in telegram.requests if request.path.startswith("/ping")][-1] == f"/ping/{UUID}"
+    assert "ALERTS DO NOT ARRIVE" not in workdir.run("status").stdout
+    assert "vpsmon_telegram_success 1\n" in workdir.run("export", "--stdout").stdout
+
+
+def test_a_service_without_a_place_for_failures_gets_nothing_after_a_bad_pass(
+    workdir: Workdir, telegram: FakeTelegram
+) -> None:
+    configure(workdir, telegram, HEARTBEAT_URL=f"{telegram.url}/beat", DISK_CRITICAL_PCT=0, DISK_WARNING_PCT=0)
+    telegram.script(bot_api.refusal(403, "Forbidden: bot was blocked by the user"))
+    run_pass(workdir)
+    assert not [request for request in telegram.requests if request.path.startswith("/beat")]
+
+
+@pytest.mark.parametrize(
+    ("url", "failure"),
+    [
+        (f"https://hc-ping.com/{UUID}", f"https://hc-ping.com/{UUID}/fail"),
+        ("https://hc-ping.com/key/slug", "https://hc-ping.com/key/slug/fail"),
+        (f"https://hc.example.org/ping/{UUID}/?rid=1", f"https://hc.example.org/ping/{UUID}/fail"),
+        ("https://status.example.org/api/push/abc?status=up", None),
+        ("https://hc-ping.com.example.org/key/slug", None),
+    ],
+)
+def test_where_a_failure_is_told(url: str, failure: str | None) -> None:
+    assert name_failure_url(url) == failure
 
 
 def test_the_token_is_nowhere_but_in_the_configuration(workdir: Workdir, telegram: FakeTelegram) -> None:

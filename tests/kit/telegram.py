@@ -244,6 +244,7 @@ class FakeTelegram:
             "getme": self._get_me,
             "sendmessage": self._send_message,
             "sendphoto": self._send_photo,
+            "sendchataction": self._send_chat_action,
             "getupdates": self._get_updates,
         }
         method = methods.get(request.method.lower())
@@ -275,6 +276,13 @@ class FakeTelegram:
             raise Refusal(400, "Bad Request: there is no photo in the request")
         _check_photo(photo)
         return self._accept(request, "", photo)
+
+    def _send_chat_action(self, request: Request) -> bool:
+        self._find_chat(str(request.parameters.get("chat_id", "")))
+        self._find_thread(str(request.parameters.get("message_thread_id") or ""))
+        if request.parameters.get("action") != "typing":
+            raise Refusal(400, "Bad Request: wrong parameter action in request")
+        return True
 
     def _accept(self, request: Request, text: str, photo: bytes) -> dict[str, Any]:
         chat_id = self._find_chat(str(request.parameters.get("chat_id", "")))

@@ -18,11 +18,13 @@ from vpsmon.alerts.telegram import (
     ChatMoved,
     Destination,
     MarkupRejected,
+    NotSent,
     Refused,
     TopicRefused,
     TryLater,
     send_message,
     send_photo,
+    send_sign_of_life,
 )
 from vpsmon.state.directory import StateDirectory
 from vpsmon.state.folder import REPORTS, Folder
@@ -68,6 +70,15 @@ class Delivery:
                 else:
                     self._take_out(entries[0], refusal=None)
         return len(list_entries(self._state.load(FILE)))
+
+    def ask_again(self) -> None:
+        """Forget a refusal when Telegram would take messages again, without sending one. Raises StateError."""
+        try:
+            send_sign_of_life(self._host, _current_chat(self._state.load(FILE), self._destination))
+        except NotSent:
+            return
+        with self._state.lock():
+            self._state.commit({FILE: {**self._state.load(FILE), "refusal": None}})
 
     def _is_time(self, outbox: dict[str, Any]) -> bool:
         not_before = outbox.get("not_before_seconds")

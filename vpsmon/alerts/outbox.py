@@ -11,12 +11,14 @@ from vpsmon.alerts.incidents import Notice
 from vpsmon.alerts.line import Line
 from vpsmon.alerts.overflow import bound
 from vpsmon.core.findings import SEVERITIES
-from vpsmon.core.text import LATEST_WALL_SECONDS
+from vpsmon.core.text import LATEST_WALL_SECONDS, clean
 from vpsmon.state.content import WRONG_FORM
 
 FILE = "outbox.json"
 # Nobody reads those of the week before last; the first message is never touched: it may be on its way.
 _MOST_REPORTS = 7
+# A restart of the network, or of Telegram, is over by then.
+_LONG_SECONDS = 900
 # A path, or what is no name of a file, would hold up all that wait behind it.
 _PHOTO = re.compile(r"(\d{4}-\d\d-\d\d\.png)?")
 
@@ -62,6 +64,17 @@ def add_report(
     first, *rest = [*list_entries(outbox), entry]
     reports = [each for each in rest if each.get("lines")]
     return {**outbox, "entries": [first, *(each for each in rest if each not in reports[:-_MOST_REPORTS])]}
+
+
+def explain_silence(outbox: dict[str, Any], now_seconds: float) -> str | None:
+    """Return why alerts do not arrive: the last one was refused, or they wait for long; None where they do arrive."""
+    refusal = outbox.get("refusal")
+    if isinstance(refusal, dict):
+        return clean(str(refusal.get("reason")), 300)
+    entries = list_entries(outbox)
+    if entries and now_seconds - entries[0]["wall_seconds"] > _LONG_SECONDS:
+        return f"{len(entries)} message(s) to Telegram wait for more than {_LONG_SECONDS // 60} minutes"
+    return None
 
 
 def take_out(entries: list[dict[str, Any]], identity: str, notice_count: int) -> list[dict[str, Any]]:

@@ -147,6 +147,14 @@ def send_photo(host: Host, destination: Destination, name: str, picture: bytes) 
     _post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
 
 
+def send_sign_of_life(host: Host, destination: Destination) -> None:
+    """Show "typing" in the chat for some seconds, which needs what a message needs. Raises as `send_message` does."""
+    payload: dict[str, Any] = {"chat_id": destination.chat_id, "action": "typing"}
+    if destination.thread_id:
+        payload["message_thread_id"] = destination.thread_id
+    _call(host, destination, "sendChatAction", payload)
+
+
 def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> dict[str, Any]:
     return _post(host, destination, method, json.dumps(payload).encode(), "application/json", _TIMEOUT_SECONDS)
 

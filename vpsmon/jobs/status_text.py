@@ -77,7 +77,7 @@ def _describe_outbox(outbox: Outbox | Trouble, has_telegram: bool, now_seconds: 
     if outbox.waiting:
         span = format_duration(now_seconds - outbox.oldest_wall_seconds)
         parts.append(f"{_count(outbox.waiting, 'message')} waiting, the oldest for {span}")
-    parts += [outbox.refusal] if outbox.refusal else []
+    parts += [f"ALERTS DO NOT ARRIVE: {outbox.refusal}"] if outbox.refusal else []
     return "; ".join(parts) or ("empty" if has_telegram else "not in use: Telegram is not set up")
 
 

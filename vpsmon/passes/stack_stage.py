@@ -11,19 +11,18 @@ from contextlib import suppress
 from typing import NoReturn
 
 from vpsmon.checks import load_checks
-from vpsmon.core.findings import ReadError, skipped
+from vpsmon.core.findings import skipped
 from vpsmon.passes.context import PassContext, StageResult
+from vpsmon.passes.heartbeat import send_heartbeat
 from vpsmon.passes.stages import record_stack_stage
 from vpsmon.stack.presence import explain_absence
 from vpsmon.state.directory import StateBusy, StateError
-from vpsmon.system.host import Host
 from vpsmon.system.log import say
 
 # What preload.py loads for it as soon as memory is short.
 LOADED_LATE = ("vpsmon.alerts.delivery", "vpsmon.alerts.telegram")
 # Healthy services answer within this; when one does not, what the kernel checks found is sent before waiting for it.
 _GRACE_SECONDS = 1.0
-_HEARTBEAT_TIMEOUT_SECONDS = 5.0
 
 
 def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
@@ -41,6 +40,7 @@ def run_rest_of_pass(context: PassContext, entry_id: str | None) -> StageResult:
 
 
 def _send_all(context: PassContext, result: StageResult) -> None:
+    ask_after_refusal(context)
     deliver(context)
     send_heartbeat(context, result)
     if has_email(context):
@@ -92,6 +92,19 @@ def deliver(context: PassContext, waits: bool = True) -> None:
                 say("warning", f"{error}; what waits in the outbox is sent by it or by the next pass")
 
 
+def ask_after_refusal(context: PassContext) -> None:
+    """Where Telegram has refused the last message of a pass before, ask whether it would take one now.
+
+    Raises StateError.
+    """
+    settings = context.config.settings
+    if context.with_alerts and settings.has_telegram and context.state.load(OUTBOX_FILE).get("refusal"):
+        from vpsmon.alerts.delivery import Delivery
+        from vpsmon.alerts.telegram import make_destination
+
+        Delivery(context.host, context.state, make_destination(settings)).ask_again()
+
+
 def has_mail(context: PassContext) -> bool:
     """Return whether something waits that can be sent. Raises StateError."""
     if not context.with_alerts or not context.config.settings.has_telegram:
@@ -109,26 +122,6 @@ def has_email(context: PassContext) -> bool:
     from vpsmon.alerts.mail_spool import list_due
 
     return bool(list_due(context.host, context.state))
-
-
-def send_heartbeat(context: PassContext, result: StageResult) -> None:
-    """Fetch HEARTBEAT_URL, if there is one and the pass was good: it could remember what it found.
-
-    The dead-man's switch at the other end rings when this stops coming; here a failure is only a warning.
-    """
-    url = context.config.settings.HEARTBEAT_URL
-    if context.with_alerts and url and not (result.state_error or context.state.trouble):
-        _fetch_heartbeat(context.host, url)
-
-
-def _fetch_heartbeat(host: Host, url: str) -> None:
-    try:
-        reply = host.request("GET", url, None, {}, _HEARTBEAT_TIMEOUT_SECONDS, through_proxy=True)
-    except ReadError as error:
-        say("warning", f"HEARTBEAT_URL cannot be reached: {error}")
-        return
-    if not 200 <= reply.status < 300:
-        say("warning", f"HEARTBEAT_URL answered with HTTP status {reply.status}; is the URL right?")
 
 
 def leave(status: int) -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vpsmon import __version__
 from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import list_entries
+from vpsmon.alerts.outbox import explain_silence, list_entries
 from vpsmon.alerts.totals import HELPS as TOTALS_HELPS
 from vpsmon.alerts.totals import load_totals
 from vpsmon.core.findings import MetricSample, NotApplicable, Status
@@ -28,6 +28,7 @@ HELPS = {
     "vpsmon_monitor_last_pass_timestamp_seconds": "When vpsmon monitor last looked.",
     "vpsmon_telegram_enabled": "1 where vpsmon itself sends its alerts to Telegram.",
     "vpsmon_outbox_messages": "Messages that wait to be sent to Telegram.",
+    "vpsmon_telegram_success": "0 where Telegram refuses the alerts, or has not taken any for 15 minutes; else 1.",
     "vpsmon_build_info": "Always 1; the label is the version of vpsmon.",
 }
 
@@ -78,4 +79,7 @@ def _describe_self(context: PassContext, look: Look, with_own: bool) -> Iterator
         yield MetricSample("vpsmon_monitor_last_pass_timestamp_seconds", monitor_seconds)
     yield MetricSample("vpsmon_telegram_enabled", settings.has_telegram)
     if settings.has_telegram:
-        yield MetricSample("vpsmon_outbox_messages", len(list_entries(state.load(OUTBOX_FILE))))
+        outbox = state.load(OUTBOX_FILE)
+        yield MetricSample("vpsmon_outbox_messages", len(list_entries(outbox)))
+        is_delivered = explain_silence(outbox, context.host.wall_seconds()) is None
+        yield MetricSample("vpsmon_telegram_success", is_delivered)

@@ -71,7 +71,8 @@ def run_pass(config: Config, is_regular: bool, with_stack: bool, report_descript
 
 def _run_rest(context: PassContext, kernel: StageResult, is_regular: bool, with_stack: bool) -> StageResult | None:
     """Return what the stage of the stack found, or None where it was not asked. Raises StateError."""
-    from vpsmon.passes.stack_stage import deliver, run_rest_of_pass, send_heartbeat
+    from vpsmon.passes.heartbeat import send_heartbeat
+    from vpsmon.passes.stack_stage import deliver, run_rest_of_pass
 
     if with_stack:
         return run_rest_of_pass(context, kernel.entry_id)
