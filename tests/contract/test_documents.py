@@ -139,3 +139,13 @@ def test_every_check_module_has_the_shape() -> None:
         assert all(callable(getattr(check, name)) for name in ("read", "judge"))
         assert check.read.__doc__
         assert check.judge.__doc__
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    text = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named, there = set(re.findall(r"`(test_\w+)`", text)), set(re.findall(r"(?m)^def (test_\w+)\(", sources))
+    assert named
+    assert named - there == set()
+    untrusted = text.split("## Not trusted")[1].split("\n\n")[1].splitlines()[2:]
+    assert not [row for row in untrusted if "`test_" not in row.split("|")[4]]
