@@ -151,7 +151,8 @@ def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
 
 def test_two_unreadable_files_of_one_name_and_second_are_both_kept(state: StateDirectory) -> None:
     state = StateDirectory(state.path, wall_clock=lambda: 1_700_000_000.0)
-    os.makedirs(state.path)
+    with state.lock():
+        pass
     for content in ("first", "second", "third"):
         Path(state.path, "a.json").write_text(content)
         state.load("a.json")

@@ -98,7 +98,11 @@ def ask_after_refusal(context: PassContext) -> None:
     Raises StateError.
     """
     settings = context.config.settings
-    if context.with_alerts and settings.has_telegram and context.state.load(OUTBOX_FILE).get("refusal"):
+    if not context.with_alerts or not settings.has_telegram:
+        return
+    from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+
+    if context.state.load(OUTBOX_FILE).get("refusal"):
         from vpsmon.alerts.delivery import Delivery
         from vpsmon.alerts.telegram import make_destination
 
