@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
-from vpsmon.alerts.outbox import explain_silence
 from vpsmon.core.findings import ReadError
 from vpsmon.core.secrets import redact
 from vpsmon.passes.context import PassContext, StageResult
@@ -37,6 +35,9 @@ def explain_undelivered(context: PassContext) -> str | None:
     """Return why alerts do not arrive where they should; None where they do, or are not sent. Raises StateError."""
     if not context.config.settings.has_telegram:
         return None
+    from vpsmon.alerts.outbox import FILE as OUTBOX_FILE
+    from vpsmon.alerts.outbox import explain_silence
+
     return explain_silence(context.state.load(OUTBOX_FILE), context.host.wall_seconds())
 
 
