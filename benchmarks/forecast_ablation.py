@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import random
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.forecast_cost import CACHED
 from benchmarks.forecast_groups import GROUPS
-from benchmarks.forecast_measure import LOOK_HOURS, Result, count_known, format_percent, is_leak, measure_seed, quantile
+from benchmarks.forecast_measure import (
+    KNOWN_HOURS,
+    Look,
+    Observer,
+    Result,
+    count_known,
+    format_percent,
+    list_looks,
+    quantile,
+)
 from vpsmon.trends import curves, forecast, passage, restarts, rhythm
 
+ABLATION_HOURS = 2.0
+REMEMBERED = (curves.fit_curve, rhythm.find_rhythm)
 NEVER = float("-inf")
 
 
@@ -25,6 +36,13 @@ def _see_no_dips(curve: Any, lows: Any, origin: float) -> passage.Dips:
 def _fit_only_parabolas(blocks: Any) -> Any:
     with patch.object(curves, "_MOST_GROWTH", 0.0):
         return curves.fit_curve.__wrapped__(blocks)
+
+
+_find_since = forecast._find_since
+
+
+def _find_since_anything(view: Any, start: float, floor: float) -> Any:
+    return _find_since(view, start, math.inf)
 
 
 # Each rule with what takes its place where it is switched off: the module, the name and the stand-in.
@@ -48,45 +66,65 @@ RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "tau of 0.6": [(forecast, "_LEAST_TAU", 0.0)],
     "a rest of a fifth ends a fall": [(forecast, "_LEAST_REST", math.inf)],
     "two fifths are used up": [(forecast, "_LEAST_USED", 0.0)],
-    "less is left than ever": [(forecast, "_find_beginnings", lambda start, reset: iter([(start, math.inf)]))],
+    "less is left than ever": [(forecast, "_find_since", _find_since_anything)],
     "not in a few steps": [(forecast, "_falls_in_few_steps", lambda blocks: False)],
-    "not farther than seen": [(forecast, "_FARTHEST_LINE", math.inf), (forecast, "_FARTHEST_BENT", math.inf)],
+    "not farther than seen": [(forecast, "_FARTHEST_LINE", 5.0), (forecast, "_FARTHEST_BENT", 5.0)],
     "bent curves less far": [(forecast, "_FARTHEST_BENT", forecast._FARTHEST_LINE)],
     "the newer half where no curve fits": [(forecast, "_follow_newer_half", lambda *each: None)],
     "dips below the curve": [(forecast, "find_dips", _see_no_dips)],
-    "said a tenth early": [(forecast, "_EARLY", 0.0)],
+    "a fall that has come before": [(forecast, "is_recurring", lambda *each: False)],
 }
 
 
-def measure_rule(task: tuple[str, int, Sequence[int]]) -> str:
-    """Return the cells of one group with one rule switched off."""
-    rule, group, seeds = task
-    for cached in CACHED:
+def measure_seed(task: tuple[int, int]) -> list[tuple[int, bool, dict[str, Result]]]:
+    """Return what each rule is worth on one trace of each kind of a group."""
+    group, seed = task
+    found = []
+    for kind in GROUPS[group]:
+        trace = kind(random.Random(f"{kind.__name__} {seed}"))  # noqa: S311
+        observers = {rule: Observer(trace) for rule in RULES}
+        for look in list_looks(trace, ABLATION_HOURS, only_wanted=trace.is_leak):
+            for rule, observer in observers.items():
+                _look_without(rule, observer, look)
+        found.append((group, trace.is_leak, {rule: each.to_result() for rule, each in observers.items()}))
+    return found
+
+
+def _look_without(rule: str, observer: Observer, look: Look) -> None:
+    """Look with a rule switched off; what is remembered of points stays unless the rule has a part in it."""
+    is_remembered = any(module in (curves, rhythm) for module, _, _ in RULES[rule])
+    for cached in REMEMBERED if is_remembered else ():
         cached.cache_clear()
     with ExitStack() as stack:
         for module, name, stand_in in RULES[rule]:
             stack.enter_context(patch.object(module, name, stand_in))
-        kinds = [[measure_seed(kind, 2 * LOOK_HOURS, seed) for seed in seeds] for kind in GROUPS[group]]
-    return describe_group([each for each in kinds if is_leak(each)], [each for each in kinds if not is_leak(each)])
+        observer.look(look)
+    for cached in REMEMBERED if is_remembered else ():
+        cached.cache_clear()
 
 
-def describe_group(leaks: Sequence[Sequence[Result]], healthy: Sequence[Sequence[Result]]) -> str:
+def describe_group(leaks: Sequence[Result], healthy: Sequence[Result]) -> str:
     """Return the error with a quarter left over all leaks, and how often a healthy machine raises alarms."""
-    errors = sorted(result.errors[1] for results in leaks for result in results)
-    known = [result for results in healthy for result in results]
-    days = sum(max(0.0, each.hours - 72) for each in known) / 24
-    alarms = count_known(known, lambda each: each.alarms)
-    first = sum(len(each.alarms) for each in known) - alarms
+    errors = sorted(result.errors[1] for result in leaks)
+    days = sum(max(0.0, each.hours - KNOWN_HOURS) for each in healthy) / 24
+    alarms = count_known(healthy, lambda each: each.alarms)
+    first = sum(len(each.alarms) for each in healthy) - alarms
     middle, worst_tenth = format_percent(statistics.median(errors)), format_percent(quantile(errors, 0.9))
-    return f"{middle.strip()}, {worst_tenth.strip()} | {alarms / days * 60:.2f} | {first / len(known):.2f}"
+    return f"{middle.strip()}, {worst_tenth.strip()} | {alarms / days * 60:.2f} | {first / len(healthy):.2f}"
 
 
 def run_ablation(seeds: Sequence[int], processes: int) -> None:
     """Print a table in Markdown: a line for each rule, three cells for each group."""
+    tasks = [(group, seed) for seed in seeds for group in sorted(GROUPS, reverse=True)]
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        found = [each for several in pool.imap(measure_seed, tasks) for each in several]
     cells = " | ".join(f"group {group}: error | alarms | first days" for group in GROUPS)
     print(f"| without | {cells} |\n|---|{'---|' * 3 * len(GROUPS)}")
-    tasks = [(rule, group, seeds) for rule in RULES for group in GROUPS]
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        found = iter(pool.imap(measure_rule, tasks))
-        for rule in RULES:
-            print(f"| {rule} | {' | '.join(next(found) for _ in GROUPS)} |", flush=True)
+    for rule in RULES:
+        cells = " | ".join(
+            describe_group(
+                *[[each[rule] for of, leaks, each in found if of == group and leaks is kind] for kind in (True, False)]
+            )
+            for group in GROUPS
+        )
+        print(f"| {rule} | {cells} |", flush=True)

@@ -9,8 +9,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from benchmarks.forecast_replay import Replay
-from benchmarks.forecast_traces import Trace
+from benchmarks.forecast_points import SeriesOfTrace
+from benchmarks.forecast_traces import STEP_SECONDS, Trace
+from vpsmon.checks.kernel import forecast as check
+from vpsmon.config.settings import DEFAULTS
+from vpsmon.core.findings import Previous
+from vpsmon.trends.forecast import find_trend
+from vpsmon.trends.history import Tails
+from vpsmon.trends.series import Series
 
 REMAINING = (0.5, 0.25, 0.1)
 LOOK_HOURS = 1 / 3
@@ -26,6 +32,8 @@ class Result(NamedTuple):
     """Of one trace: the relative error at each of REMAINING (infinite: no trend seen), and what was said when."""
 
     errors: list[float]
+    # Of each trend that was seen then, whether the end was in its range.
+    is_inside: list[bool]
     lead_hours: float
     leak_hours: float
     # Hours at which an alarm began, and at which a message was sent: the alarm, its rise, reminders and its end.
@@ -66,29 +74,67 @@ class Mailbox:
         return REMIND_AFTER_HOURS[-1] * (self._reminders - count + 2)
 
 
-def measure(trace: Trace, every_hours: float = LOOK_HOURS) -> Result:
-    """Replay a trace; the check looks so often, or 150 times in a short one, and around REMAINING."""
-    end = trace.hours[-1]
-    leak_hours = end - trace.onset_hours
+class Look(NamedTuple):
+    """A pass in which the check looks: its time, what it sees, and how much of a leak is left where that counts."""
+
+    hours: float
+    series: Series
+    share: float | None
+
+
+def list_looks(trace: Trace, every_hours: float, only_wanted: bool = False) -> list[Look]:
+    """Return the passes that are looked at: so often, or 150 times in a short leak, and around REMAINING."""
+    leak_hours = trace.hours[-1] - trace.onset_hours
     every_hours = min(every_hours, leak_hours / 150)
     wanted = find_wanted(trace, leak_hours)
-    errors: dict[float, list[float]] = {share: [] for share in REMAINING}
-    replay, mailbox, lead_hours, next_hours = Replay(), Mailbox(), 0.0, 0.0
-    for number, (hours, free_mb) in enumerate(zip(trace.hours, trace.free_mb, strict=True)):
-        is_judged = hours >= next_hours or number in wanted
-        sizes = {name: round(series[number], 1) for name, series in trace.containers.items()}
-        verdict = replay.add(hours * 3600, free_mb, sizes, is_judged)
-        if verdict is None:
-            continue
-        next_hours = hours + every_hours * 0.999
-        if number in wanted:
-            error = math.inf if verdict.hours is None else abs(verdict.hours / (end - hours) - 1)
-            errors[wanted[number]].append(error)
-        mailbox.add(hours, verdict.status, verdict.is_clear)
-        if verdict.status in ("warning", "critical") and hours > trace.onset_hours and not lead_hours:
-            lead_hours = end - hours
-    middle_errors = [statistics.median(each or [math.nan]) for each in errors.values()]
-    return Result(middle_errors, lead_hours, leak_hours, mailbox.alarms, mailbox.messages, end)
+    series = SeriesOfTrace(trace.hours, [round(each, 1) for each in trace.free_mb])
+    looks, next_hours = [], math.inf if only_wanted else 0.0
+    for number, hours in enumerate(trace.hours):
+        if hours >= next_hours or number in wanted:
+            looks.append(Look(hours, series.at(number), wanted.get(number)))
+            next_hours = hours + every_hours * 0.999 if not only_wanted else math.inf
+    return looks
+
+
+class Observer:
+    """The check, looking at one pass of a trace after the other, and how well that goes."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._end = trace.hours[-1]
+        self._errors: dict[float, list[float]] = {share: [] for share in REMAINING}
+        self._inside: list[bool] = []
+        self._mailbox = Mailbox()
+        self._lead_hours = 0.0
+        self._previous: Previous | None = None
+
+    def look(self, look: Look) -> None:
+        """Judge one pass."""
+        seconds, left = look.hours * 3600, self._end - look.hours
+        trend = find_trend(look.series)
+        reading = check.Reading(look.series, trend, [], Tails([], [], []), seconds, seconds)
+        finding = check.judge_machine(reading, DEFAULTS, self._previous.memory if self._previous else {})
+        self._previous = Previous(check.remember(reading, self._previous), STEP_SECONDS)
+        if look.share is not None:
+            self._errors[look.share].append(abs(trend.hours_left / left - 1) if trend else math.inf)
+            self._inside += [trend.earliest_hours <= left <= trend.latest_hours] if trend else []
+        self._mailbox.add(look.hours, finding.status, finding.is_clear)
+        if finding.status in ("warning", "critical") and look.hours > self._trace.onset_hours and not self._lead_hours:
+            self._lead_hours = left
+
+    def to_result(self) -> Result:
+        """Return how well it went."""
+        errors = [statistics.median(each or [math.nan]) for each in self._errors.values()]
+        leak_hours, mailbox = self._end - self._trace.onset_hours, self._mailbox
+        return Result(errors, self._inside, self._lead_hours, leak_hours, mailbox.alarms, mailbox.messages, self._end)
+
+
+def measure(trace: Trace, every_hours: float = LOOK_HOURS) -> Result:
+    """Look at a trace as the check does, and return how well that went."""
+    observer = Observer(trace)
+    for look in list_looks(trace, every_hours):
+        observer.look(look)
+    return observer.to_result()
 
 
 def find_wanted(trace: Trace, leak_hours: float) -> dict[int, float]:
@@ -125,7 +171,9 @@ def describe_leaks(name: str, results: Sequence[Result]) -> str:
     leads = [result.lead_hours for result in results]
     shares = [min(1.0, result.lead_hours / min(24.0, result.leak_hours)) for result in results]
     warned = f"{statistics.median(leads):5.1f} {quantile(leads, 0.1):5.1f} {min(leads):5.1f}"
-    return f"{name:17} {'  '.join(errors)}   {warned}   {statistics.median(shares):4.0%}"
+    inside = [each for result in results for each in result.is_inside]
+    covered = f"{sum(inside) / max(1, len(inside)):4.0%}"
+    return f"{name:19} {'  '.join(errors)}   {covered}   {warned}   {statistics.median(shares):4.0%}"
 
 
 def describe_healthy(name: str, results: Sequence[Result]) -> str:
@@ -135,7 +183,7 @@ def describe_healthy(name: str, results: Sequence[Result]) -> str:
     alarms, messages = count_known(results, lambda each: each.alarms), count_known(results, lambda each: each.messages)
     first = sum(len(result.alarms) for result in results) - alarms
     return (
-        f"{name:17} after day 3, in 60 of {known_days:5.0f} days: {alarms / known_days * 60:6.2f} false alarms, "
+        f"{name:19} after day 3, in 60 of {known_days:5.0f} days: {alarms / known_days * 60:6.2f} false alarms, "
         f"{messages / known_days * 60:6.2f} messages; {first / len(results):5.2f} false alarms in the first 3 days; "
         f"all: {(alarms + first) / days * 60:6.2f} in 60 days"
     )
