@@ -9,13 +9,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from benchmarks.forecast_limits import DISK
 from benchmarks.forecast_points import SeriesOfTrace
 from benchmarks.forecast_traces import STEP_SECONDS, Trace
+from vpsmon.checks.kernel import disk_forecast
 from vpsmon.checks.kernel import forecast as check
 from vpsmon.config.settings import DEFAULTS
 from vpsmon.core.findings import Previous
-from vpsmon.trends.forecast import find_trend
+from vpsmon.trends.forecast import MEMORY_PLAN, find_trend
 from vpsmon.trends.history import Tails
+from vpsmon.trends.samples import CONTAINERS, MACHINE
 from vpsmon.trends.series import Series
 
 REMAINING = (0.5, 0.25, 0.1)
@@ -24,6 +27,9 @@ LOOK_HOURS = 1 / 3
 KNOWN_HOURS = 72
 # A lasting incident is repeated after these hours, and then as often as the last (REMIND_AFTER_HOURS).
 REMIND_AFTER_HOURS = (1.0, 6.0, 24.0)
+
+# Whose room it is decides how far back is looked.
+PLANS = {MACHINE: MEMORY_PLAN, CONTAINERS: check.CONTAINER_PLAN, DISK: disk_forecast.PLAN}
 
 Kind = Callable[[random.Random], Trace]
 
@@ -87,7 +93,7 @@ def list_looks(trace: Trace, every_hours: float, only_wanted: bool = False) -> l
     leak_hours = trace.hours[-1] - trace.onset_hours
     every_hours = min(every_hours, leak_hours / 150)
     wanted = find_wanted(trace, leak_hours)
-    series = SeriesOfTrace(trace.hours, [round(each, 1) for each in trace.free_mb])
+    series = SeriesOfTrace(trace.hours, [round(each, 1) for each in trace.free_mb], trace.what)
     looks, next_hours = [], math.inf if only_wanted else 0.0
     for number, hours in enumerate(trace.hours):
         if hours >= next_hours or number in wanted:
@@ -111,7 +117,7 @@ class Observer:
     def look(self, look: Look) -> None:
         """Judge one pass."""
         seconds, left = look.hours * 3600, self._end - look.hours
-        trend = find_trend(look.series)
+        trend = find_trend(look.series, PLANS[self._trace.what])
         reading = check.Reading(look.series, trend, [], Tails([], [], []), seconds, seconds)
         finding = check.judge_machine(reading, DEFAULTS, self._previous.memory if self._previous else {})
         self._previous = Previous(check.remember(reading, self._previous), STEP_SECONDS)

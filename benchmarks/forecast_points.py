@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vpsmon.checks.kernel import disk_forecast
 from vpsmon.trends.history import TIERS
 from vpsmon.trends.samples import MACHINE
 from vpsmon.trends.series import Point, Series, median
@@ -25,10 +26,10 @@ class _Tier(NamedTuple):
 class SeriesOfTrace:
     """What was free (or is left below a limit), as each pass looks back on it."""
 
-    def __init__(self, hours: Sequence[float], free_mb: Sequence[float], kind: str = MACHINE) -> None:
+    def __init__(self, hours: Sequence[float], free_mb: Sequence[float], what: str = MACHINE) -> None:
         self._passes = [Point(at, value, value, value) for at, value in zip(hours, free_mb, strict=True)]
-        passes, minutes, coarse = TIERS[kind]
-        self._most_passes = passes.lines_read
+        passes, minutes, coarse = TIERS.get(what, TIERS[MACHINE])
+        self._most_passes = passes.lines_read if what in TIERS else disk_forecast.LATEST_PASSES
         self._minutes = _join(self._passes, hours, minutes.seconds, minutes.lines_read)
         self._hours = _join(self._minutes.points, hours, coarse.seconds, coarse.lines_read)
 

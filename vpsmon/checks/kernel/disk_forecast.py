@@ -20,9 +20,9 @@ ROWS = {"disk_forecast": "days"}
 GROUP = "disks"
 ROWS_BEYOND_REPAIR = ("disk_forecast",)
 _PREFIXES = (DISK_PREFIX, INODES_PREFIX)
-_PLAN = Plan((128, 64, 24, 8, 3, 1), 12)
+PLAN = Plan((128, 64, 24, 8, 3, 1), 12)
 # A disk is slower than memory: its latest passes are enough.
-_LATEST_PASSES = 12
+LATEST_PASSES = 12
 
 
 class Disk(NamedTuple):
@@ -48,7 +48,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
 
 def make_reading(tails: Tails, wall_seconds: float, monotonic_seconds: float) -> Reading:
     """Return a reading of what the history holds."""
-    tails = tails._replace(passes=tails.passes[-_LATEST_PASSES:])
+    tails = tails._replace(passes=tails.passes[-LATEST_PASSES:])
     newest = tails.passes[-1].values if tails.passes else {}
     disks = {
         path: Disk(newest[DISK_PREFIX + path], *[_find_trend(tails, prefix + path) for prefix in _PREFIXES])
@@ -58,7 +58,7 @@ def make_reading(tails: Tails, wall_seconds: float, monotonic_seconds: float) ->
 
 
 def _find_trend(tails: Tails, name: str) -> Trend | None:
-    return find_trend(make_series(tails, name), _PLAN)
+    return find_trend(make_series(tails, name), PLAN)
 
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:

@@ -27,7 +27,7 @@ METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out;
 _MOST_NAMED = 3
 _MOST_CONTAINERS = 20
 # Containers are many and grow over hours: the finer steps are for the machine as a whole.
-_CONTAINER_PLAN = Plan((48, 24, 8, 3, 1, 0.2, 0.1), 12)
+CONTAINER_PLAN = Plan((48, 24, 8, 3, 1, 0.2, 0.1), 12)
 # A container that has not been seen for so long has ended, or Docker does not answer.
 _STALE_SECONDS = 900
 _LEAST_GROWTH_MB = 5
@@ -91,7 +91,7 @@ def find_growing(containers: Tails, monotonic_seconds: float, only_limited: bool
         if only_limited and limit_mb is None:
             continue
         series = make_series(containers, name, limit_mb or 0.0)
-        trend = find_trend(series, _CONTAINER_PLAN, has_end=limit_mb is not None)
+        trend = find_trend(series, CONTAINER_PLAN, has_end=limit_mb is not None)
         if trend and -trend.per_hour * trend.seen_hours >= _LEAST_GROWTH_MB:
             growing.append(Growth(name, -trend.per_hour, trend if limit_mb is not None else None))
     return sorted(growing, key=lambda growth: -growth.mb_per_hour)
