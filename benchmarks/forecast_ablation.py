@@ -39,11 +39,11 @@ def _fit_only_parabolas(blocks: Any) -> Any:
         return curves.fit_curve.__wrapped__(blocks)
 
 
-_find_since = forecast._find_since
+_uses_up = forecast._uses_up
 
 
-def _find_since_anything(view: Any, start: float, floor: float) -> Any:
-    return _find_since(view, start, math.inf)
+def _uses_up_at_any_level(view: Any, points: Any, blocks: Any, start: float) -> bool:
+    return _uses_up(view, points, blocks, math.inf)
 
 
 # Each rule with what takes its place where it is switched off: the module, the name and the stand-in.
@@ -52,9 +52,7 @@ RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "a rise begins a new trend": [(forecast, "find_new_start", lambda series: NEVER)],
     "a rise that comes again and again does not": [(restarts, "_MOST_RARE_JUMPS", 1_000_000)],
     "nor does the end of a job": [(restarts, "_LONGEST_JOB_POINTS", 1)],
-    "all of the past counts after a rise": [
-        (forecast, "_find_beginnings", lambda start, reset: iter([(start, start)]))
-    ],
+    "all of the past counts after a rise": [(forecast, "_find_beginnings", lambda start, reset: [start])],
     "a rise of a quarter is a restart": [(forecast, "find_reset", forecast.find_new_start)],
     "the rhythm of days": [(forecast, "find_rhythm", lambda hours: None)],
     "the rhythm before two days": [(rhythm, "_draw_young_rhythm", lambda *each: [])],
@@ -63,14 +61,12 @@ RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "bent curves leave white noise": [(curves, "_NOISE_OF_SECOND_DIFFERENCE", math.inf)],
     "bent curves are much closer": [(curves, "_BENT_SHARE", 1.0)],
     "the curve explains the present": [(forecast, "_explains", lambda *each: True)],
-    "the latest blocks lie on it": [(forecast, "_MOST_OFF", math.inf)],
     "tau of 0.6": [(forecast, "_LEAST_TAU", 0.0)],
     "a rest of a fifth ends a fall": [(forecast, "_LEAST_REST", math.inf)],
     "two fifths are used up": [(forecast, "_LEAST_USED", 0.0)],
-    "less is left than ever": [(forecast, "_find_since", _find_since_anything)],
+    "less is left than ever": [(forecast, "_uses_up", _uses_up_at_any_level)],
     "not in a few steps": [(forecast, "_falls_in_few_steps", lambda blocks: False)],
-    "not farther than seen": [(forecast, "_FARTHEST_LINE", 5.0), (forecast, "_FARTHEST_BENT", 5.0)],
-    "bent curves less far": [(forecast, "_FARTHEST_BENT", forecast._FARTHEST_LINE)],
+    "not farther than seen": [(forecast, "_FARTHEST", 5.0)],
     "the newer half where no curve fits": [(forecast, "_follow_newer_half", lambda *each: None)],
     "dips below the curve": [(forecast, "find_dips", _see_no_dips)],
     "a fall that has come before": [(forecast, "is_recurring", lambda *each: False)],

@@ -39,10 +39,15 @@ def is_recurring(series: Series, fall: Fall) -> bool:
     depth, hours = max(fall.high, present.high) - fall.low, max(fall.hours, present.hours)
     least_left = max([point.middle for point in points]) * _LEAST_LEFT
     seen = [(each.high - each.low, each.hours) for each in falls[:-1] if each.low >= least_left]
-    depths = [each for each, _ in seen]
-    more = 1 + max(_LEAST_DIFFERENCE, 1 - min(depths) / max(depths)) if seen else 1.0
-    alike = [each for each in seen if each[0] * more >= depth and each[1] * more >= hours]
-    return len(alike) >= _LEAST_FALLS
+    deep = _as_large(seen, 0, depth)
+    return len(_as_large(deep, 1, hours)) >= _LEAST_FALLS
+
+
+def _as_large(falls: Sequence[tuple[float, float]], of: int, present: float) -> list[tuple[float, float]]:
+    """Return the falls that are as deep, or as long, as the present one, or nearly so: by as much as they differ."""
+    sizes = [fall[of] for fall in falls]
+    more = 1 + max(_LEAST_DIFFERENCE, 1 - min(sizes) / max(sizes)) if sizes and max(sizes) else 1.0
+    return [fall for fall in falls if fall[of] * more >= present]
 
 
 def find_falls(points: Sequence[Point], least: float) -> list[Fall]:
