@@ -156,7 +156,7 @@ def cured_leak(dice: random.Random) -> Trace:
     machine, length = make_machine(dice), draw_length(dice, 12, 72)
     restarts = [0.0]
     for _ in range(dice.randint(3, 6)):
-        restarts.append(restarts[-1] + length - min(dice.uniform(1.5, 3), length / 4))
+        restarts.append(restarts[-1] + length * dice.uniform(0.78, 0.88))
     machine.processes = {"n8n": make_restarted(dice, machine, length, restarts)}
     return machine.run(restarts[-1])
 

@@ -46,7 +46,10 @@ def is_recurring(series: Series, fall: Fall) -> bool:
 def _as_large(falls: Sequence[tuple[float, float]], of: int, present: float) -> list[tuple[float, float]]:
     """Return the falls that are as deep, or as long, as the present one, or nearly so: by as much as they differ."""
     sizes = [fall[of] for fall in falls]
-    more = 1 + max(_LEAST_DIFFERENCE, 1 - min(sizes) / max(sizes)) if sizes and max(sizes) else 1.0
+    largest = max(sizes, default=0.0)
+    if not largest:
+        return []
+    more = 1 + max(_LEAST_DIFFERENCE, 1 - min(sizes) / largest)
     return [fall for fall in falls if fall[of] * more >= present]
 
 
