@@ -61,6 +61,7 @@ RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "bent curves leave white noise": [(curves, "_NOISE_OF_SECOND_DIFFERENCE", math.inf)],
     "bent curves are much closer": [(curves, "_BENT_SHARE", 1.0)],
     "the curve explains the present": [(forecast, "_explains", lambda *each: True)],
+    "the latest blocks lie on it": [(forecast, "_MOST_OFF", math.inf)],
     "tau of 0.6": [(forecast, "_LEAST_TAU", 0.0)],
     "a rest of a fifth ends a fall": [(forecast, "_LEAST_REST", math.inf)],
     "two fifths are used up": [(forecast, "_LEAST_USED", 0.0)],

@@ -30,7 +30,7 @@ from vpsmon.trends.passage import Passage, find_dips, find_passage, find_passage
 from vpsmon.trends.recurrence import Fall, is_recurring
 from vpsmon.trends.restarts import find_new_start, find_reset
 from vpsmon.trends.rhythm import Rhythm, find_rhythm, most_rhythm, take_out
-from vpsmon.trends.series import Point, Series, join_points, make_blocks
+from vpsmon.trends.series import Point, Series, join_points, make_blocks, median
 
 _LEAST_POINTS = 8
 _PRESENT_POINTS = 5
@@ -46,6 +46,7 @@ _MOST_IN_TWO_BLOCKS = 0.5
 # What has been idle for this share of the time has stopped falling; less is a tread of a stair.
 _LEAST_REST = 0.2
 _RECENT_SHARE = 6
+_MOST_OFF = 2.2
 _BEYOND = 1.1
 # Eight hours of the lows of ten minutes.
 _RECENT_LOWS = 48
@@ -169,12 +170,14 @@ def _select(series: Series, start: float) -> tuple[Point, ...]:
 
 
 def _explains(curve: Curve, blocks: Sequence[Point], present: float, present_hours: float) -> bool:
-    """Return whether the present is no farther from the curve than what was before."""
+    """Return whether the present, and the latest blocks, are no farther from the curve than what was before."""
     recent = len(blocks) - max(2, len(blocks) // _RECENT_SHARE)
     lowest = min(block.low - curve.at(block.hours) for block in blocks[:recent])
     highest = max(block.high - curve.at(block.hours) for block in blocks[:recent])
+    off = median([block.middle - curve.at(block.hours) for block in blocks[recent:]])
     distance = present - curve.at(present_hours)
-    return lowest * _BEYOND - ROUNDING <= distance <= highest * _BEYOND + ROUNDING
+    is_seen_before = lowest * _BEYOND - ROUNDING <= distance <= highest * _BEYOND + ROUNDING
+    return is_seen_before and abs(off) <= _MOST_OFF * curve.spread + ROUNDING
 
 
 def _falls_in_few_steps(blocks: Sequence[Point]) -> bool:
