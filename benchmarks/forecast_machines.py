@@ -36,9 +36,9 @@ class Machine:
         """Return what is free until nothing is; the onset is when the way to the end begins."""
         return self._record(onset_hours, LONGEST_DAYS * 24.0, True)
 
-    def rest(self) -> Trace:
+    def rest(self, days: float = HEALTHY_DAYS) -> Trace:
         """Return what is free over days in which nothing ends."""
-        return self._record(0.0, HEALTHY_DAYS * 24.0, False)
+        return self._record(0.0, days * 24.0, False)
 
     def _record(self, onset_hours: float, most_hours: float, is_leak: bool) -> Trace:
         trace = Trace([], onset_hours, is_leak, [], {name: [] for name in self.processes})

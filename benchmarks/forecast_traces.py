@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from vpsmon.trends.samples import MACHINE
+
 STEP_SECONDS = 30
 DAY_HOURS = 24.0
 HEALTHY_HOURS = 144.0
@@ -19,7 +21,8 @@ HEALTHY_HOURS = 144.0
 class Trace(NamedTuple):
     """What is free in MB at each pass; a leak begins at `onset_hours`, and ends with nothing free.
 
-    `hours` are the times of the passes, and `containers` the size in MB of each container.
+    `hours` are the times of the passes, `containers` the size in MB of each container, and `what` whose room it is: the
+    machine's, that below a container's limit, or a disk's.
     """
 
     free_mb: list[float]
@@ -27,6 +30,7 @@ class Trace(NamedTuple):
     is_leak: bool
     hours: list[float]
     containers: dict[str, list[float]]
+    what: str = MACHINE
 
 
 Shape = Callable[[float], float]

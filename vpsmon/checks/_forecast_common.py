@@ -8,15 +8,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from vpsmon.checks._limits import Judgement, judge_below
+from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable
-from vpsmon.core.text import format_duration
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
+from vpsmon.trends.forecast import Trend
 from vpsmon.trends.history import History, Tails
 
 # An alert ends only after so long without a trend, unless much was freed meanwhile.
 _CALM_SECONDS = 3600
 _MUCH_FREED = 1.3
+# In hours, with their words.
+_UNITS = ((24.0, "d"), (1.0, "h"), (1 / 60, "min"))
 NO_HISTORY = "the first pass has nothing to look back on; see the next one"
 
 
@@ -28,11 +32,19 @@ def read_tails(host: Host, kind: str) -> Tails:
     return host.once(f"history of {kind}", lambda: history.read(kind, read_boot_id(host), host.monotonic_seconds()))
 
 
-def describe_end(hours_left: float, wall_seconds: float) -> str:
-    """Return how long it takes and when that is on the owner's clock: `5 h (about 03:40)`, `2 d (about Tue 11:00)`."""
-    end = time.localtime(wall_seconds + hours_left * 3600)
-    when = time.strftime("%H:%M" if hours_left < 20 else "%a %H:%M", end)
-    return f"{format_duration(hours_left * 3600)} (about {when})"
+def describe_end(trend: Trend, wall_seconds: float) -> str:
+    """Return how long it takes, its range, and when that is on the owner's clock: `5 h (3 to 9), about 03:40`."""
+    hours_left = trend.hours_left
+    unit, word = next(each for each in _UNITS if hours_left >= each[0] * 2 or each is _UNITS[-1])
+    middle, earliest, latest = (hours / unit for hours in (hours_left, trend.earliest_hours, trend.latest_hours))
+    digits = 0 if middle >= 4 else 1
+    when = time.strftime("%H:%M" if hours_left < 20 else "%a %H:%M", time.localtime(wall_seconds + hours_left * 3600))
+    return f"{middle:.{digits}f} {word} ({earliest:.{digits}f} to {latest:.{digits}f}), about {when}"
+
+
+def judge_end(trend: Trend, settings: Settings) -> Judgement:
+    """Judge the earliest end: to be told too late costs a night, to be told a little early costs nothing."""
+    return judge_below(trend.earliest_hours, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
 
 
 def note_trend(is_there: bool, monotonic_seconds: float, free_mb: float, before: Any) -> dict[str, float] | None:

@@ -9,7 +9,7 @@ hour ago makes the long curves miss the present, and a shorter one speaks.
   (rhythm.py).
 - Sure is a fall that Kendall's tau of the blocks with time confirms (Mann 1945, doi:10.2307/1907187), that has used up
   two fifths of what was free, in more than a few steps, to less than was ever free since the latest restart, and that
-  is not followed farther ahead than it has been seen for, times _FARTHEST_LINE.
+  is not followed farther ahead than it has been seen for, times _FARTHEST.
 - Where no curve explains the present (uneven steps, a leak that changes its speed) and everything falls all the same,
   the slope of the newer half is followed from the present.
 - What runs out first is a dip below the curve (passage.py).
@@ -26,7 +26,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from vpsmon.trends.curves import ROUNDING, Curve, fit_curve, fit_line
-from vpsmon.trends.passage import find_dips, find_passage, find_passage_with_rhythm
+from vpsmon.trends.passage import Passage, find_dips, find_passage, find_passage_with_rhythm
+from vpsmon.trends.recurrence import Fall, is_recurring
 from vpsmon.trends.restarts import find_new_start, find_reset
 from vpsmon.trends.rhythm import Rhythm, find_rhythm, most_rhythm, take_out
 from vpsmon.trends.series import Point, Series, join_points, make_blocks, median
@@ -36,22 +37,21 @@ _PRESENT_POINTS = 5
 _LEAST_TAU = 0.6
 # Of a fall that no curve explains: nearly every block is lower than all before.
 _LEAST_TAU_UNEXPLAINED = 0.85
-# How many times the time it was seen for a trend is followed; a bent curve's error grows faster.
-_FARTHEST_LINE = 1.3
-_FARTHEST_BENT = 1.05
+# How many times the time it was seen for a trend is followed.
+_FARTHEST = 1.3
 # So much of what is left must have been used up already, two fifths of what was free: a nightly job takes less.
 _LEAST_USED = 0.66
 # A fall of which two blocks have half is jobs that happened to begin one after the other.
 _MOST_IN_TWO_BLOCKS = 0.5
-# What has been at rest for this share of the time has stopped falling; less is a tread of a stair.
+# What has been idle for this share of the time has stopped falling; less is a tread of a stair.
 _LEAST_REST = 0.2
 _RECENT_SHARE = 6
 _MOST_OFF = 2.2
 _BEYOND = 1.1
 # Eight hours of the lows of ten minutes.
 _RECENT_LOWS = 48
-# Said a little early as long as the end is as far as was seen back: a warning that comes too late costs the night.
-_EARLY = 0.10
+# What chance leaves of the curve's own error, beside that of the dips: with it eight ends of ten are within the range.
+_CURVE_ERROR = 0.12
 _BEGINNING = float("-inf")
 
 
@@ -63,11 +63,14 @@ class Plan(NamedTuple):
 
 
 class Trend(NamedTuple):
-    """The change per hour (negative: being used up), the hours left, and the hours over which it was seen."""
+    """The change per hour (negative: being used up), the hours left with their range, and the hours it was seen for."""
 
     per_hour: float
     hours_left: float
     seen_hours: float
+    # Eight ends of ten are between these.
+    earliest_hours: float
+    latest_hours: float
 
 
 class View(NamedTuple):
@@ -88,7 +91,7 @@ def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -
     """Return the trend towards zero, or None when there is none to be sure of; without an end only the slope counts."""
     if len(series.passes) < _LEAST_POINTS:
         return None
-    if has_end and not _can_be_used_up(series):
+    if has_end and not _can_be_used_up(series, most_rhythm([point.middle for point in series.hours])):
         return None
     start = find_new_start(series)
     reset = find_reset(series) if has_end else start
@@ -96,33 +99,29 @@ def find_trend(series: Series, plan: Plan = MEMORY_PLAN, has_end: bool = True) -
     calm = tuple(point for point in series.hours if point.hours >= max(start, reset))
     rhythm = find_rhythm(calm) if has_end else None
     series = take_out(series, rhythm) if rhythm else series
+    if has_end and not _can_be_used_up(series):
+        return None
     present = join_points(series.passes[-_PRESENT_POINTS:], 0.0)
     view = View(series, rhythm, plan, has_end, present, series.passes[-1].hours)
-    beginnings = _find_beginnings(start, reset) if has_end else iter([(start, start)])
-    found = (_find_since(view, since, floor) for since, floor in beginnings)
+    beginnings = _find_beginnings(start, reset) if has_end else [start]
+    found = (_find_since(view, since) for since in beginnings)
     return next((trend for trend in found if trend), None)
 
 
-def _can_be_used_up(series: Series) -> bool:
-    """Return whether so much less is free than once was as a trend needs, whatever a rhythm of days makes of it."""
-    present = join_points(series.passes[-_PRESENT_POINTS:], 0.0).middle
-    hourly = [point.middle for point in series.hours]
-    most = max([point.middle for points in series for point in points])
-    rhythm = most_rhythm(hourly)
-    return most + rhythm - (present - rhythm) >= (present - rhythm) * _LEAST_USED
+def _can_be_used_up(series: Series, rhythm_mb: float = 0.0) -> bool:
+    """Return whether as much has been used up as a trend needs, whatever a rhythm of that size makes of it."""
+    present = join_points(series.passes[-_PRESENT_POINTS:], 0.0).middle - rhythm_mb
+    most = max([point.middle for tier in series for point in tier])
+    return most + rhythm_mb - present >= present * _LEAST_USED
 
 
-def _find_beginnings(start: float, reset: float) -> Iterator[tuple[float, float]]:
-    """Yield since when to look for a trend, and since when the present must be lower than ever, in hours."""
-    yield start, start
-    if start > _BEGINNING:
-        # A deep collection can look like a restart until the third of them.
-        yield _BEGINNING, _BEGINNING
-    if reset > start:
-        yield reset, _BEGINNING
+def _find_beginnings(start: float, reset: float) -> list[float]:
+    """Return since when to look for a trend, and for the present to be lower than ever, in hours."""
+    # A deep collection can look like a restart until the third of them.
+    return [start, *([_BEGINNING] if start > _BEGINNING else []), *([reset] if reset > start else [])]
 
 
-def _find_since(view: View, start: float, floor: float) -> Trend | None:
+def _find_since(view: View, start: float) -> Trend | None:
     """Return the trend of the longest stretch since the start that a curve explains, or that falls all along."""
     longest: tuple[Point, ...] = ()
     for points in _stretches(view, start):
@@ -139,11 +138,11 @@ def _find_since(view: View, start: float, floor: float) -> Trend | None:
             break
         if view.has_end and _falls_in_few_steps(blocks):
             continue
-        trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, blocks, floor) else None
+        trend = _follow(curve, points, view) if not view.has_end or _uses_up(view, points, blocks, start) else None
         if trend:
-            return trend
+            return trend if not view.has_end or _is_new(view, blocks, trend) else None
         break
-    return _follow_newer_half(view, longest, floor) if longest and view.has_end else None
+    return _follow_newer_half(view, longest, start) if longest and view.has_end else None
 
 
 def _stretches(view: View, start: float) -> Iterator[tuple[Point, ...]]:
@@ -182,28 +181,34 @@ def _explains(curve: Curve, blocks: Sequence[Point], present: float, present_hou
 
 
 def _falls_in_few_steps(blocks: Sequence[Point]) -> bool:
-    """Return whether two steps have most of the fall."""
-    falls = sorted(earlier.middle - later.middle for earlier, later in pairwise(blocks))
-    return sum(falls[-2:]) > _MOST_IN_TWO_BLOCKS * (blocks[0].middle - blocks[-1].middle)
+    """Return whether two steps have most of all that fell, also of what rose again in between."""
+    falls = sorted([max(0.0, earlier.middle - later.middle) for earlier, later in pairwise(blocks)])
+    return sum(falls[-2:]) > _MOST_IN_TWO_BLOCKS * sum(falls)
 
 
-def _uses_up(view: View, points: Sequence[Point], blocks: Sequence[Point], floor: float) -> bool:
-    """Return whether much was used up, and less is left than ever was since the floor."""
+def _uses_up(view: View, points: Sequence[Point], blocks: Sequence[Point], start: float) -> bool:
+    """Return whether much was used up, and less is left than ever was since the start."""
     present = view.present.middle
     if blocks[0].middle - present < present * _LEAST_USED:
         return False
     older = (*view.series.hours, *view.series.minutes)
-    return not any(point.middle <= present for point in older if floor <= point.hours < points[0].hours)
+    return not any(point.middle <= present for point in older if start <= point.hours < points[0].hours)
 
 
-def _follow_newer_half(view: View, points: tuple[Point, ...], floor: float) -> Trend | None:
+def _follow_newer_half(view: View, points: tuple[Point, ...], start: float) -> Trend | None:
     """Return the trend of a stretch that no curve explains, if all of it falls."""
     blocks = make_blocks(points, view.plan.blocks)
     newer = fit_line(blocks[len(blocks) // 2 :])
     is_fall = newer.tau <= -_LEAST_TAU and fit_line(blocks).tau <= -_LEAST_TAU_UNEXPLAINED
-    if not is_fall or _falls_in_few_steps(blocks) or not _uses_up(view, points, blocks, floor):
+    if not is_fall or _falls_in_few_steps(blocks) or not _uses_up(view, points, blocks, start):
         return None
-    return _follow(newer._replace(level=view.present.middle), points, view._replace(rhythm=None))
+    trend = _follow(newer._replace(level=view.present.middle), points, view._replace(rhythm=None))
+    return trend if trend and _is_new(view, blocks, trend) else None
+
+
+def _is_new(view: View, blocks: Sequence[Point], trend: Trend) -> bool:
+    """Return whether the fall is not one more of those that end by themselves."""
+    return not is_recurring(view.series, Fall(blocks[0].middle, view.present.middle, trend.seen_hours))
 
 
 def _follow(curve: Curve, points: tuple[Point, ...], view: View) -> Trend | None:
@@ -213,15 +218,15 @@ def _follow(curve: Curve, points: tuple[Point, ...], view: View) -> Trend | None
     if per_hour >= 0:
         return None
     if not view.has_end:
-        return Trend(per_hour, math.inf, seen_hours)
-    hours_left = _find_hours_left(curve, points, view)
-    farthest = _FARTHEST_BENT if curve.bend or curve.growth else _FARTHEST_LINE
-    if hours_left > seen_hours * farthest:
+        return Trend(per_hour, math.inf, seen_hours, math.inf, math.inf)
+    passage = _find_passage(curve, points, view)
+    if passage.middle > seen_hours * _FARTHEST:
         return None
-    return Trend(per_hour, hours_left * (1 - _EARLY * min(1.0, hours_left / seen_hours)), seen_hours)
+    earliest, latest = passage.earliest * (1 - _CURVE_ERROR), passage.latest * (1 + _CURVE_ERROR)
+    return Trend(per_hour, passage.middle, seen_hours, earliest, latest)
 
 
-def _find_hours_left(curve: Curve, points: tuple[Point, ...], view: View) -> float:
+def _find_passage(curve: Curve, points: tuple[Point, ...], view: View) -> Passage:
     """Return the hours until a dip below the curve, or below curve and rhythm, meets zero, as likely as not."""
     lows = points if points[-1] is view.series.passes[-1] else view.series.minutes
     recent = [point for point in lows if point.hours >= points[0].hours][-_RECENT_LOWS:]
@@ -229,5 +234,5 @@ def _find_hours_left(curve: Curve, points: tuple[Point, ...], view: View) -> flo
     dips = find_dips(curve, recent if len(recent) > 1 else points, origin)
     if not view.rhythm:
         return find_passage(curve, dips, view.now - origin)
-    farthest_hours = (view.now - view.series.hours[0].hours) * _FARTHEST_LINE
+    farthest_hours = (view.now - view.series.hours[0].hours) * _FARTHEST
     return find_passage_with_rhythm(curve, dips, view.rhythm, view.now, origin, farthest_hours)

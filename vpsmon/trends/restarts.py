@@ -6,6 +6,7 @@ again and again.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -25,6 +26,7 @@ _BEGINNING = float("-inf")
 def find_new_start(series: Series) -> float:
     """Return when the present trend can have begun, in hours: after the latest rare jump up, or minus infinity."""
     rises = [_find_rises(points) for points in series]
+    ordered: list[list[float]] = []
     least = _LEAST_JUMP_SHARE * _most_free(series)
     start = _BEGINNING
     for points, tier_rises in zip(series, rises, strict=True):
@@ -32,7 +34,8 @@ def find_new_start(series: Series) -> float:
         if tier_rises and max(tier_rises) > least:
             limit = max(least, _JUMP_OVER_USUAL * median([abs(rise) for rise in tier_rises]))
             jumps = [index for index, rise in enumerate(tier_rises, start=1) if rise > limit]
-            rare = [index for index in jumps if _count_alike(tier_rises[index - 1], rises) <= _MOST_RARE_JUMPS]
+            ordered = ordered or [sorted(each) for each in rises]
+            rare = [index for index in jumps if _count_alike(tier_rises[index - 1], ordered) <= _MOST_RARE_JUMPS]
             start = max(start, _find_latest(points, rare, limit / 2))
     return start
 
@@ -72,8 +75,8 @@ def _frees(points: Sequence[Point], index: int, least: float) -> bool:
     )
 
 
-def _count_alike(jump: float, rises: Sequence[Sequence[float]]) -> int:
-    return max(sum(rise > jump / 2 for rise in tier_rises) for tier_rises in rises)
+def _count_alike(jump: float, ordered_rises: Sequence[Sequence[float]]) -> int:
+    return max(len(rises) - bisect_right(rises, jump / 2) for rises in ordered_rises)
 
 
 @lru_cache(maxsize=64)

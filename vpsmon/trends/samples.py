@@ -32,6 +32,8 @@ _PEAKS = ("score", "swap_in", "swap_out")
 _EXTREMES = {"free_low": min, "free_high": max, "available_low": min, "swap_used_high": max}
 LIMIT_SUFFIX = "/limit"
 DISK_PREFIX = "disk:"
+# Free inodes in thousands, which are smaller than the MB beside them: where a line is full, they go first.
+INODES_PREFIX = "inodes:"
 
 
 class Sample(NamedTuple):

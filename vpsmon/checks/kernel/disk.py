@@ -14,7 +14,7 @@ from vpsmon.core.findings import Finding, MetricSample, Previous, skipped, unkno
 from vpsmon.core.text import MEGABYTE, clean, format_bytes
 from vpsmon.system.disk_space import DiskSpace
 from vpsmon.system.host import Host
-from vpsmon.trends.samples import DISK_PREFIX, MACHINE
+from vpsmon.trends.samples import DISK_PREFIX, INODES_PREFIX, MACHINE
 
 ROWS = {"disk_usage": "percent"}
 GROUP = "disks"
@@ -109,4 +109,7 @@ def measure(reading: Reading, settings: Settings, previous: Previous | None) -> 
 
 def sample(reading: Reading, findings: Sequence[Finding]) -> dict[str, float]:
     """Return what is free of each path, for the forecast to look back on."""
-    return {DISK_PREFIX + path: space.available_bytes / MEGABYTE for path, space in reading.spaces.items()}
+    spaces = reading.spaces.items()
+    return {DISK_PREFIX + path: space.available_bytes / MEGABYTE for path, space in spaces} | {
+        INODES_PREFIX + path: space.available_inodes / 1000 for path, space in spaces if space.used_inodes
+    }

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vpsmon.checks._forecast_common import describe_end, is_calm, note_trend, read_tails
-from vpsmon.checks._limits import judge_below
+from vpsmon.checks._forecast_common import describe_end, is_calm, judge_end, note_trend, read_tails
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, ok
 from vpsmon.core.text import MEGABYTE, clean
@@ -28,18 +27,18 @@ METRICS = {"vpsmon_memory_forecast_hours": "Hours until memory and swap run out;
 _MOST_NAMED = 3
 _MOST_CONTAINERS = 20
 # Containers are many and grow over hours: the finer steps are for the machine as a whole.
-_CONTAINER_PLAN = Plan((48, 24, 8, 3, 1, 0.2, 0.1), 12)
+CONTAINER_PLAN = Plan((48, 24, 8, 3, 1, 0.2, 0.1), 12)
 # A container that has not been seen for so long has ended, or Docker does not answer.
 _STALE_SECONDS = 900
 _LEAST_GROWTH_MB = 5
 
 
 class Growth(NamedTuple):
-    """A container that grows: how fast, and the hours until its own limit where it has one."""
+    """A container that grows: how fast, and its way to its own limit where it has one."""
 
     name: str
     mb_per_hour: float
-    hours_left: float | None
+    to_limit: Trend | None
 
 
 class Reading(NamedTuple):
@@ -92,9 +91,9 @@ def find_growing(containers: Tails, monotonic_seconds: float, only_limited: bool
         if only_limited and limit_mb is None:
             continue
         series = make_series(containers, name, limit_mb or 0.0)
-        trend = find_trend(series, _CONTAINER_PLAN, has_end=limit_mb is not None)
+        trend = find_trend(series, CONTAINER_PLAN, has_end=limit_mb is not None)
         if trend and -trend.per_hour * trend.seen_hours >= _LEAST_GROWTH_MB:
-            growing.append(Growth(name, -trend.per_hour, trend.hours_left))
+            growing.append(Growth(name, -trend.per_hour, trend if limit_mb is not None else None))
     return sorted(growing, key=lambda growth: -growth.mb_per_hour)
 
 
@@ -115,8 +114,8 @@ def judge_machine(reading: Reading, settings: Settings, memory: Mapping[str, Any
     if trend is None:
         is_clear = is_calm(memory.get("machine"), reading.monotonic_seconds, reading.free_mb)
         return ok("memory_forecast", "no trend", is_clear=is_clear)
-    judgement = judge_below(trend.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
-    message = f"at this rate memory and swap run out in {describe_end(trend.hours_left, reading.wall_seconds)}"
+    judgement = judge_end(trend, settings)
+    message = f"at this rate memory and swap run out in {describe_end(trend, reading.wall_seconds)}"
     if growing:
         named = [f"{growth.name} +{growth.mb_per_hour:.{_digits(growth.mb_per_hour)}f} MB/h" for growth in growing]
         message += "; growing: " + ", ".join(named[:_MOST_NAMED])
@@ -145,7 +144,7 @@ class _Limited(NamedTuple):
 
 
 def _list_limited(reading: Reading) -> list[_Limited]:
-    growths = {growth.name: growth for growth in reading.growing if growth.hours_left is not None}
+    growths = {growth.name: growth for growth in reading.growing if growth.to_limit}
     running = _find_running(reading.containers, reading.monotonic_seconds)
     values = reading.containers.passes[-1].values if running else {}
     return [
@@ -165,20 +164,20 @@ def _judge_container(
     container: _Limited, reading: Reading, settings: Settings, last: dict[str, float] | None
 ) -> Finding:
     name, limit_mb, free_mb, growth = container
-    if growth is None or growth.hours_left is None:
+    if growth is None or growth.to_limit is None:
         is_clear = is_calm(last, reading.monotonic_seconds, free_mb)
         return ok("memory_forecast", "no trend", object=clean(name), is_clear=is_clear)
-    judgement = judge_below(growth.hours_left, settings.FORECAST_WARNING_HOURS, settings.FORECAST_CRITICAL_HOURS)
+    judgement = judge_end(growth.to_limit, settings)
     message = (
         f"at this rate {clean(name)} reaches its limit of {limit_mb:.0f} MB in "
-        f"{describe_end(growth.hours_left, reading.wall_seconds)}, +{growth.mb_per_hour:.1f} MB/h"
+        f"{describe_end(growth.to_limit, reading.wall_seconds)}, +{growth.mb_per_hour:.1f} MB/h"
     )
     return Finding(
         check="memory_forecast",
         status=judgement.status,
         message=message,
         object=clean(name),
-        value=round(growth.hours_left, 2),
+        value=round(growth.to_limit.hours_left, 2),
         advice="at its limit the kernel kills its processes: restart it before, or give it a higher limit (mem_limit)",
         is_clear=judgement.is_clear,
     )
