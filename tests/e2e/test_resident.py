@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import re
 import signal
@@ -21,7 +20,7 @@ from tests.kit.command import ConfigValue, Workdir, clean_environment, started_v
 from tests.kit.docker import DockerEngine, run_container
 from tests.kit.kernel import kill_by_out_of_memory, memory_pressure, wait_until
 from tests.kit.recovery import QUICK, SLEEP
-from tests.kit.resident import forked_watcher
+from tests.kit.resident import forked_watcher, report
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config.settings import Config
 
@@ -104,8 +103,7 @@ def test_passes_that_do_not_end_are_no_more_than_three(tmp_path: Path, monkeypat
     """On a machine that thrashes each takes half a minute and 8 MB; the kernel rings every two seconds."""
 
     def report_and_hang(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
-        os.write(descriptor, marshal.dumps(("ok", ())))
-        os.close(descriptor)
+        report(descriptor, "ok")
         time.sleep(60)
         return 0
 

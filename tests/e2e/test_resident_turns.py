@@ -122,7 +122,7 @@ def test_what_the_rule_for_memory_has_to_tell_is_sent_by_a_pass_of_its_own(
 
     def report_short_memory(config: Config, is_regular: bool, with_stack: bool, descriptor: int) -> int:
         notes.add("regular" if is_regular else "rung")
-        report(descriptor, "critical", *(("memory_available",) if is_regular else ()))
+        report(descriptor, "critical", ["memory_available"] if is_regular else [], is_memory_short=is_regular)
         return 0
 
     monkeypatch.setattr("vpsmon.resident.watcher.run_pass", report_short_memory)

@@ -3,7 +3,8 @@
 import marshal
 import os
 import signal
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,9 +31,9 @@ class Notes:
         return self._path.read_text().splitlines()
 
 
-def report(descriptor: int, status: str, *critical_rows: str) -> None:
-    """Report of the kernel checks what a pass reports."""
-    os.write(descriptor, marshal.dumps((status, critical_rows)))
+def report(descriptor: int, status: str, critical_rows: Sequence[str] = (), is_memory_short: bool = False) -> None:
+    """Report of the kernel checks what a pass reports: rows that a rule may repair, and whether memory is short."""
+    os.write(descriptor, marshal.dumps((status, dict.fromkeys(critical_rows, False), is_memory_short)))
     os.close(descriptor)
 
 
@@ -42,7 +43,12 @@ def forked_watcher(folder: Path, interval_seconds: float) -> Iterator[int]:
     orders = Orders(pack_orders(Config(DEFAULTS, None, str(folder)), None, interval_seconds))
     watcher_id = os.fork()
     if watcher_id == 0:
-        os._exit(Watcher(orders).run())
+        # Whatever happens, the copy of the test run must not go on with the tests.
+        try:
+            os._exit(Watcher(orders).run())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
     try:
         yield watcher_id
     finally:
