@@ -28,6 +28,7 @@ KEY_OF_PROGRAM = {
     "n8n": "N8N_CONTAINER",
     "waha": "WAHA_CONTAINER",
 }
+PROGRAM_OF_KEY = {key: program for program, key in KEY_OF_PROGRAM.items()}
 # What may stand in the label beside the names of programs.
 _LABEL_ROLES: dict[str, Role] = {
     "database": "database",
