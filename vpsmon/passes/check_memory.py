@@ -22,7 +22,7 @@ FILE = "pass_state.json"
 Recall = Callable[[Check], Previous | None]
 _State = dict[str, dict[str, Any]]
 
-_IDENTITIES = "identities"
+IDENTITIES = "identities"
 # Of a stage, for people who ask: the file is written with every pass.
 _WORST_FINDINGS = 5
 _LONGEST_MESSAGE_CHARACTERS = 160
@@ -41,7 +41,7 @@ class Memories:
         self._monotonic_seconds = host.monotonic_seconds()
         self._boot_id = read_boot_id(host)
         self._host = host
-        prepare_known(host, self._state.get(_IDENTITIES))
+        prepare_known(host, self._state.get(IDENTITIES))
 
     def recall(self, check: Check) -> Previous | None:
         """Return what a check remembered; None on the first pass, after a reboot, and after a newer pass than this."""
@@ -98,7 +98,7 @@ class Memories:
 
     def to_state(self) -> dict[str, Any]:
         """Return the content of the file."""
-        return {**self._state, _IDENTITIES: list_known(self._host)}
+        return {**self._state, IDENTITIES: list_known(self._host)}
 
 
 def _pick_tables(state: dict[str, Any]) -> _State:

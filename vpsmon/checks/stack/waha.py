@@ -57,6 +57,7 @@ class Reading(NamedTuple):
     trouble: Trouble | None
     started_wall_seconds: float | None
     is_on_loopback: bool
+    container_id: str = ""
 
 
 class _State(NamedTuple):
@@ -77,7 +78,10 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     try:
         waha = find_waha(host, settings, was_on_loopback)
         started = waha.container.started_wall_seconds if waha.container else None
-        reading = reading._replace(started_wall_seconds=started, is_on_loopback=waha.site == LOOPBACK)
+        container_id = waha.container.id if waha.container else ""
+        reading = reading._replace(
+            started_wall_seconds=started, is_on_loopback=waha.site == LOOPBACK, container_id=container_id
+        )
         if waha.change:
             return reading._replace(trouble=Trouble("replaced", waha.change))
         return reading._replace(sessions=read_sessions(host, waha))

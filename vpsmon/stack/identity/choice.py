@@ -98,6 +98,15 @@ def choose(host: Host, containers: Sequence[Container], settings: Settings, prog
     return _confirm(host, groups[0][0], program, known, record)
 
 
+def find_only(containers: Sequence[Container], settings: Settings, program: str) -> Container | None:
+    """Return the container that is meant where nothing is remembered: the named or the only one, else None."""
+    groups = list_candidates(containers, settings, program)
+    name = getattr(settings, KEY_OF_PROGRAM[program])
+    if not isinstance(name, Preset):
+        groups = _find_named(containers, groups, name)
+    return groups[0][0] if len(groups) == 1 else None
+
+
 def _find_named(containers: Sequence[Container], groups: list[list[Container]], name: str) -> list[list[Container]]:
     """Return those of a name; the name of a container itself is that of one only."""
     exact = [each for each in containers if each.name == name]
