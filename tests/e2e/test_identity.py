@@ -197,3 +197,17 @@ def test_in_a_real_swarm_services_are_found_by_their_names_and_a_replaced_task_i
     assert found is not None
     assert (found.status, found.project, found.service) == ("running", "n8n", "n8n")
     assert list_spare(containers, DEFAULTS) == []
+
+
+def test_status_and_selftest_say_who_uses_what_and_who_is_essential_and_why(
+    engine: DockerEngine, workdir: Workdir
+) -> None:
+    workdir.write_config(**QUIET_LIMITS)
+    with running(engine, *COMPOSE, BLOG):
+        done = workdir.run("selftest", env={"DOCKER_HOST": engine.url})
+        shown = workdir.run("status", env={"DOCKER_HOST": engine.url})
+    for text in (done.stdout, shown.stdout):
+        flat = " ".join(text.split())
+        assert "crm-db-1: database of crm-n8n-1" in flat
+        assert "crm-cache-1: cache of crm-n8n-1" in flat
+        assert f"{BLOG.name}:" not in flat

@@ -9,7 +9,7 @@ from vpsmon.checks.stack.redis import Reading
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, Previous, ReadError
 from vpsmon.stack.docker.containers import parse_container
-from vpsmon.stack.redis.server import _find_login, find_port, _find_remedy
+from vpsmon.stack.redis.server import _find_login, _find_remedy, find_port
 
 CALM = Reading(50 << 20, 100 << 20, "noeviction", 0, 7, 0, 3, "run1", None)
 

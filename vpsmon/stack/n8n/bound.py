@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpsmon.config.settings import Settings
+from vpsmon.core.findings import ReadError
+from vpsmon.core.text import clean
 from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.identity.used import find_used, get_host_name
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
 
 _LOGIN = {"user": "USER", "password": "PASSWORD", "dbname": "DATABASE"}
 _ON_THIS_HOST = "this machine, as n8n's own settings say"
+
+
+def describe_bindings(host: Host, settings: Settings, n8n: Container) -> str:
+    """Return what an n8n uses, in words that follow it; "" where its environment names nothing."""
+    texts = []
+    for program in ("postgres", "redis"):
+        name = get_host_name(n8n, program)
+        if name:
+            try:
+                found = find_used(read_containers(host, settings), settings, n8n, program)
+                texts.append(f"{clean(name)} is {clean(found.name)}" if found else f"{clean(name)} is this machine")
+            except ReadError as error:
+                texts.append(str(error))
+    return "".join(f", {each}" for each in texts)
 
 
 def find_database(host: Host, settings: Settings, n8n: Container, takes_keys: bool) -> PostgresServer | None:
