@@ -69,6 +69,8 @@ class Session(NamedTuple):
     name: str
     status: str
     activity_wall_seconds: float | None
+    # False where WAHA says that no phone is linked (`me` is null).
+    is_linked: bool = True
 
 
 def find_waha(host: Host, settings: Settings, was_on_loopback: bool = False) -> Waha:
@@ -195,7 +197,8 @@ def _parse_session(entry: dict[str, Any]) -> Session:
     activity = None
     if isinstance(milliseconds, (int, float)) and 1 < milliseconds < 1e15:
         activity = milliseconds / 1000
-    return Session(entry["name"], status if isinstance(status, str) and status else "UNKNOWN", activity)
+    is_linked = entry.get("me", "") is not None
+    return Session(entry["name"], status if isinstance(status, str) and status else "UNKNOWN", activity, is_linked)
 
 
 def is_connected(status: str) -> bool:

@@ -124,7 +124,7 @@ def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
     states = {}
     for session in reading.sessions or []:
         last = before.get(session.name)
-        kind = _classify(session.status, last, is_restarted)
+        kind = _classify(session, last, is_restarted)
         since = min(last.since, reading.wall_seconds) if last and last.kind == kind else reading.wall_seconds
         states[session.name] = _State(kind, session.status, since)
     for name in before.keys() - states.keys():
@@ -133,10 +133,13 @@ def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
     return states
 
 
-def _classify(status: str, last: _State | None, is_restarted: bool) -> Kind:
+def _classify(session: Session, last: _State | None, is_restarted: bool) -> Kind:
+    status = session.status
     if is_connected(status):
         return "connected"
-    if needs_a_person(status):
+    # Since 2025.3.2 a code that nobody scans for minutes becomes FAILED: it waits for the same person.
+    is_unlinked = status == "FAILED" and not session.is_linked and (last is None or last.kind == "person")
+    if needs_a_person(status) or is_unlinked:
         return "person"
     if status != "STOPPED":
         return "down"
