@@ -176,12 +176,13 @@ def test_the_ways_to_end_are_told_apart(engine: DockerEngine) -> None:
     heap = "echo 'FATAL ERROR: Ineffective mark-compacts near heap limit - JavaScript heap out of memory' >&2; exit 134"
     with ExitStack() as stack:
         run = stack.enter_context
+        watch = Watch(container_state)
+        watch.look()
         run(run_container(engine, "heap", ["sh", "-c", heap]))
         run(run_container(engine, "abort", ["sh", "-c", "echo something else; exit 134"]))
         run(run_container(engine, "oom", ["tail", "/dev/zero"], mem_limit="16m", memswap_limit="16m"))
         run(run_container(engine, "job", ["true"]))
         run(run_container(engine, "postgres", ["sleep", "600"])).kill()
-        watch = Watch(container_state)
         assert "the JavaScript heap was full" in watch.wait_for("heap", "exited (134)").message
         assert "it aborted" in watch.wait_for("abort", "exited (134)").message
         assert "OOM killer ended it at its memory limit" in watch.wait_for("oom", "exited (137)").message

@@ -173,7 +173,11 @@ def test_a_waha_on_the_machine_itself_is_known_by_its_answer(waha: FakeWaha, mon
     monkeypatch.setattr(check, "LOOPBACK", vpsmon.stack.waha.LOOPBACK)
     waha.add("default")
     assert "it wants a key, and none was found" in (Watch(DEFAULTS).look()[0].reason or "")
-    watch = Watch(DEFAULTS._replace(WAHA_API_KEY=KEY))
+    refused = Watch(DEFAULTS._replace(WAHA_API_KEY=KEY)).look()[0]
+    assert "gets it only where WAHA_URL says so" in (refused.reason or "")
+    assert not any(KEY in str(request.headers) for request in waha.requests)
+    waha.key = ""
+    watch = Watch(DEFAULTS)
     assert watch.look_at("default").status == "ok"
     waha.stop()
     assert watch.look_at(None).status == "warning"

@@ -143,6 +143,7 @@ class SimHost:
 
     def __init__(self, stack: SimStack) -> None:
         self._stack = stack
+        self.identities: dict[str, dict[str, Any]] = {}
 
     def monotonic_seconds(self) -> float:
         return self._stack.seconds - self._stack.boot_seconds

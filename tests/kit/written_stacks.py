@@ -32,6 +32,8 @@ class Service:
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     network: str = "default"
+    # Its command is run; else it only stands on the command line of a shell that waits.
+    is_real: bool = False
 
 
 def compose(project: str, service: str, image: str, *command: str, **more: Any) -> Service:
@@ -131,11 +133,12 @@ def to_containers(*services: Service) -> list[Container]:
 
 
 def tag_images(engine: DockerEngine, images: Sequence[str]) -> None:
-    """Have busybox under these names."""
+    """Have busybox under these names, where there is nothing of that name yet."""
     image = engine.client.images.get(import_busybox_image(engine))
-    for name in set(images):
-        repository, _, tag = name.partition("@")[0].rpartition(":")
-        image.tag(repository or tag, tag if repository else "latest")
+    for name in {each.partition("@")[0] for each in images}:
+        if not engine.client.images.list(name=name):
+            repository, _, tag = name.rpartition(":")
+            image.tag(repository or tag, tag if repository else "latest")
 
 
 @contextmanager
@@ -164,7 +167,7 @@ def _start(engine: DockerEngine, service: Service) -> Any:
     host = api.create_host_config(network_mode=service.network if endpoints else "bridge")
     created = api.create_container(
         service.image.partition("@")[0],
-        ["sh", "-c", _SLEEP, *(service.command or ("main",))],
+        list(service.command) if service.is_real else ["sh", "-c", _SLEEP, *(service.command or ("main",))],
         name=service.name,
         environment=dict(service.environment),
         labels=dict(service.labels),

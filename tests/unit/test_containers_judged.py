@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from vpsmon.alerts.incidents import Ledger
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Event, Finding, Previous, ReadError
@@ -82,8 +83,12 @@ def state_of(**changes: Any) -> container_state.Observed:
     return plain._replace(**changes)
 
 
+# A pass has looked before: what has ended since is news.
+SEEN_BEFORE = Previous({"names": {}}, 30.0)
+
+
 def judge_state(**changes: Any) -> Finding:
-    return container_state.judge(container_state.Reading([state_of(**changes)], NOW), SETTINGS, None)[0]
+    return container_state.judge(container_state.Reading([state_of(**changes)], NOW), SETTINGS, SEEN_BEFORE)[0]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,11 @@ def judge_state(**changes: Any) -> Finding:
         ({"status": "restarting", "exit_code": 1}, "warning", "critical"),
         ({"status": "exited", "exit_code": 0}, "ok", "critical"),
         ({"status": "exited", "exit_code": 1}, "warning", "critical"),
-        ({"status": "exited", "exit_code": 143}, "warning", "critical"),
+        ({"status": "exited", "exit_code": 143}, "ok", "critical"),
+        ({"status": "exited", "exit_code": 137}, "ok", "critical"),
+        ({"status": "exited", "exit_code": 137, "is_oom_reported": True}, "warning", "critical"),
+        ({"status": "exited", "exit_code": 137, "cause": "oom_of_machine"}, "warning", "critical"),
+        ({"status": "exited", "exit_code": 143, "is_replaced": True}, "ok", "ok"),
         ({"status": "exited", "exit_code": 0, "start_error": "address already in use"}, "warning", "critical"),
         ({"status": "paused"}, "ok", "critical"),
         ({"status": "dead"}, "warning", "critical"),
@@ -114,6 +123,38 @@ def test_each_state_is_judged_by_whether_the_container_is_essential(
     assert judge_state(**changes).status == status
     finding = judge_state(**changes, is_essential=True)
     assert (finding.status, finding.value) == (essential_status, None)
+
+
+@pytest.mark.parametrize("exit_code", [1, 137, 143])
+def test_what_had_ended_before_the_first_look_is_a_row_and_no_alert_until_it_ends_again(exit_code: int) -> None:
+    def look(previous: Previous | None, **changes: Any) -> tuple[Finding, Previous]:
+        container = state_of(status="exited", exit_code=exit_code, is_essential=True, **changes)
+        reading = container_state.Reading([container], NOW)
+        finding = container_state.judge(reading, SETTINGS, previous)[0]
+        return finding, Previous(container_state.remember(reading, previous), 30.0)
+
+    first, previous = look(None, finished_wall_seconds=NOW - 300 * 86_400)
+    assert (first.status, "300 d" in first.message, "before vpsmon first looked" in first.message) == ("ok", True, True)
+    again, previous = look(previous, finished_wall_seconds=NOW - 300 * 86_400)
+    assert again.status == "ok"
+    ended_again, previous = look(previous, finished_wall_seconds=NOW - 5)
+    assert ended_again.status == "critical"
+    assert look(previous, finished_wall_seconds=NOW - 5)[0].status == "critical"
+
+
+def test_an_order_of_the_owner_is_reported_once_and_a_crash_as_often_as_the_limits_say() -> None:
+    def count_notices(exit_code: int) -> int:
+        state: dict[str, Any] = {}
+        count = 0
+        for hour in range(50):
+            finding = judge_state(status="exited", exit_code=exit_code, is_essential=True)
+            ledger = Ledger(state, NOW + 3600 * hour, 600.0)
+            count += len(ledger.judge([finding], {"container_state"}))
+            state = ledger.to_state()
+        return count
+
+    assert count_notices(143) == 1
+    assert count_notices(1) > 1
 
 
 def test_an_incident_stays_open_until_the_health_check_has_passed() -> None:

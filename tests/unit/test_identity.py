@@ -181,7 +181,7 @@ def test_a_name_leads_to_whoever_has_it_on_a_network_that_both_share() -> None:
     assert resolve("chatwoot-redis-1", n8n, chatwoot, zflow) == []
     assert resolve("redis.example.org", n8n, chatwoot, zflow) == []
     assert resolve("host.docker.internal", n8n, chatwoot, zflow) == "this host"
-    assert resolve("localhost", n8n, chatwoot, zflow) == []
+    assert resolve("localhost", n8n, chatwoot, zflow) == "this host"
     assert resolve("localhost", n8n._replace(network_mode="host"), chatwoot, zflow) == "this host"
     assert resolve("10.9.8.254", n8n._replace(gateways=("10.9.8.254",))) == "this host"
     sidecar = zflow._replace(network_mode=f"container:{n8n.id}")

@@ -77,7 +77,8 @@ def look(monkeypatch: pytest.MonkeyPatch, containers: list[Container] | Exceptio
         return containers
 
     monkeypatch.setattr(services, "read_containers", read)
-    return locate(Host(), Settings(), "POSTGRES_CONTAINER", "POSTGRES_DSN", lambda container: 5432)
+    settings = Settings(POSTGRES_CONTAINER="postgres")
+    return locate(Host(), settings, "POSTGRES_CONTAINER", "POSTGRES_DSN", lambda container: 5432)
 
 
 def test_a_container_is_found_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_without_a_container_the_reason_waits_for_the_host(monkeypatch: pytest.M
     assert place.container is None
     assert isinstance(place.absence, NotApplicable)
     assert str(place.absence) == (
-        "no container or compose service is called postgres (is it db??[2J?): set POSTGRES_CONTAINER or POSTGRES_DSN"
+        "no container or compose service is called postgres, or has its image: set POSTGRES_CONTAINER or POSTGRES_DSN"
     )
 
 

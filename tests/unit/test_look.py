@@ -22,7 +22,7 @@ from vpsmon.trends.samples import MACHINE
 
 STATE = cast("Check", container_state)
 OOM = cast("Check", oom)
-BLOG = container_state.Observed(CONTAINER, "blog", False, "exited", 137, "", False, "", 1.0, 2.0)
+BLOG = container_state.Observed(CONTAINER, "blog", False, "dead", 137, "", False, "", 1.0, 2.0)
 
 
 def read_containers(machine: FakeMachine) -> Attempt:

@@ -23,7 +23,7 @@ def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine,
     with state.lock():
         state.commit({"recovery_state.json": {"changes": [stopped]}})
     now = machine.wall_seconds
-    blog = container_state.Observed(container_id, "blog", False, "exited", 137, "", False, "", now - 9000, now - 10)
+    blog = container_state.Observed(container_id, "blog", False, "restarting", 137, "", False, "", now - 9000, now - 10)
     shop = blog._replace(id="b" * 64, name="shop")
     (check,) = [each for each in load_checks("stack") if each.__name__ == container_state.__name__]
     attempts = [Attempt(check, container_state.Reading([blog, shop], now), None)]

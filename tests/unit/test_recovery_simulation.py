@@ -119,7 +119,7 @@ def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
         (restart_quiet_sessions, "session was restarted for nothing"),
         (pause_short_queues, "were paused for nothing"),
         (forget_the_way_back, "left undone"),
-        (write_down_too_late, "left undone|more actions in an hour"),
+        (write_down_too_late, "left undone|more actions in an hour|another limit for nothing"),
         (forget_no_incident, "the state grows"),
     ],
 )

@@ -9,7 +9,7 @@ from vpsmon.checks.stack.redis import Reading
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, Previous, ReadError
 from vpsmon.stack.docker.containers import parse_container
-from vpsmon.stack.redis.server import _find_login, _find_port, _find_remedy
+from vpsmon.stack.redis.server import _find_login, _find_remedy, find_port
 
 CALM = Reading(50 << 20, 100 << 20, "noeviction", 0, 7, 0, 3, "run1", None)
 
@@ -95,7 +95,7 @@ def find(command: list[str], environment: list[str]) -> tuple[int, tuple[str, st
     }
     container = parse_container(inspected)
     login = _find_login(container)
-    return _find_port(container), login, _find_remedy(container, bool(login[1]))
+    return find_port(container), login, _find_remedy(container, bool(login[1]))
 
 
 @pytest.mark.parametrize(

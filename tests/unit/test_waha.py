@@ -226,7 +226,7 @@ def test_the_last_activity_is_known_only_where_it_is_a_time(timestamps: Any, act
 
 def test_a_session_of_an_old_version_is_read() -> None:
     body = b'[{"name":"default","status":"STOPPED","config":null,"me":null}]'
-    assert parse_sessions(body) == [Session("default", "STOPPED", None)]
+    assert parse_sessions(body) == [Session("default", "STOPPED", None, is_linked=False)]
 
 
 @pytest.mark.parametrize("entry", ["{}", "null", "[]", '"x"', '{"name":5}', '{"name":""}'])
@@ -276,3 +276,21 @@ def test_an_ipv6_address_makes_a_url() -> None:
 def make_container(**environment: str) -> Container:
     pairs = [f"{name}={value}" for name, value in environment.items()]
     return parse_container({"Id": "a" * 64, "Name": "/waha", "Config": {"Env": pairs}, "State": {"Status": "running"}})
+
+
+def test_a_code_that_nobody_has_scanned_still_waits_for_a_person_when_the_session_fails() -> None:
+    def look(body: str, previous: Previous | None) -> tuple[str, str, Previous]:
+        reading = check.Reading(NOW, parse_sessions(body.encode()), None, None, False)
+        row = check.judge(reading, DEFAULTS._replace(WAHA_STUCK_AFTER_SEC=1), previous)[0]
+        return row.status, row.message, Previous(check.remember(reading, previous), 7200.0)
+
+    code = '[{"name": "a", "status": "SCAN_QR_CODE", "me": null}]'
+    failed = '[{"name": "a", "status": "FAILED", "me": null}]'
+    status, _, previous = look(code, None)
+    status, message, previous = look(failed, previous)
+    assert (status, "manual action needed (FAILED)" in message) == ("warning", True)
+    # One that was connected has lost its connection, whatever WAHA knows of its phone.
+    working = '[{"name": "a", "status": "WORKING", "me": {"id": "1@c.us"}}]'
+    _, _, previous = look(working, None)
+    assert "not connected (FAILED)" in look(failed, previous)[1]
+    assert "not connected (FAILED)" in look('[{"name": "a", "status": "FAILED"}]', None)[1]

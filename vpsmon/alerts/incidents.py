@@ -94,7 +94,10 @@ class Ledger:
         severity: Severity = "critical" if finding.status == "critical" else "warning"
         fresh = {"check": finding.check, "object": finding.object, "since": self._now, "is_told": False}
         incident = self.incidents.setdefault(key, fresh)
+        is_known = incident["is_told"] and incident.get("severity") == severity
         incident.update(severity=severity, seen=self._now)
+        if finding.is_reported_once and is_known:
+            return []
         record = self._record(finding.check, finding.object, severity)
         if self._is_held(finding, severity):
             record["suppressed"] += 1

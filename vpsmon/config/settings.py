@@ -10,7 +10,6 @@ class Preset(str):
     """A default that names a container: what nobody has written names none for certain, it only is the usual name."""
 
 
-
 class Settings(NamedTuple):
     """The values in force. The field names are the keys of monitor.conf, so that one search finds both."""
 

@@ -75,6 +75,8 @@ class Finding(NamedTuple):
     # The alert is about memory: name the largest processes beside it.
     names_consumers: bool = False
     events: tuple[Event, ...] = ()
+    # An order of the owner: once reported it is not repeated while it lasts.
+    is_reported_once: bool = False
 
     def explain(self) -> str:
         """Return why there is no judgement, with all that would help; empty where there is one."""

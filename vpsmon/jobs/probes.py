@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vpsmon.config.settings import Config
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.secrets import redact
 from vpsmon.core.text import clean, format_bytes
+from vpsmon.passes.check_memory import FILE as PASS_FILE
+from vpsmon.passes.check_memory import IDENTITIES
+from vpsmon.stack.identity.known import prepare_known
 from vpsmon.state.directory import StateDirectory, StateError
 from vpsmon.system.host import Host
+
+if TYPE_CHECKING:
+    from vpsmon.stack.identity.essential import Because
 
 Probe = Callable[[Host, Config], str]
 
@@ -131,22 +137,52 @@ def probe_redis(host: Host, config: Config) -> str:
 
 
 def probe_n8n(host: Host, config: Config) -> str:
-    """Return which n8n is asked, and whether it is ready."""
-    from vpsmon.stack.n8n.server import describe_n8n, find_n8n, is_ready
+    """Return which n8n are asked and what they are bound to. Raises ReadError where one is not ready."""
+    from vpsmon.stack.n8n.bound import describe_bindings
+    from vpsmon.stack.n8n.server import describe_n8n, is_ready, list_n8n
 
-    n8n = find_n8n(host, config.settings)
-    if not is_ready(host, n8n):
-        raise ReadError(f"{describe_n8n(n8n)}: its database does not answer")
-    return describe_n8n(n8n)
+    _recall_identities(host, config)
+    texts = []
+    for each in list_n8n(host, config.settings):
+        if not is_ready(host, each):
+            raise ReadError(f"{describe_n8n(each)}: its database does not answer")
+        bindings = describe_bindings(host, config.settings, each.container) if each.container else ""
+        texts.append(f"{describe_n8n(each)}{bindings}")
+    return "; ".join(texts)
 
 
 def probe_waha(host: Host, config: Config) -> str:
     """Return which WAHA is asked, and how many sessions it has."""
     from vpsmon.stack.waha import describe_waha, find_waha, read_sessions
 
+    _recall_identities(host, config)
     waha = find_waha(host, config.settings)
     count = len(read_sessions(host, waha))
     return f"{describe_waha(waha)}, {count} session{'' if count == 1 else 's'}"
+
+
+def _recall_identities(host: Host, config: Config) -> None:
+    """Know what passes have found out: a key goes only to whom they send it."""
+    prepare_known(host, (StateDirectory(config.state_directory).peek(PASS_FILE) or {}).get(IDENTITIES))
+
+
+def read_essential(host: Host, config: Config) -> list[Because]:
+    """Return the containers that are never stopped, each with the reason. Raises NotApplicable, ReadError."""
+    from vpsmon.stack.docker.containers import read_containers
+    from vpsmon.stack.identity.essential import list_essential
+
+    return list_essential(read_containers(host, config.settings), config.settings)
+
+
+def probe_essential(host: Host, config: Config) -> str:
+    """Return which containers are never stopped, each with the reason."""
+    try:
+        found = read_essential(host, config)
+    except (NotApplicable, ReadError):
+        raise NotApplicable("not known while the containers are not") from None
+    if not found:
+        raise NotApplicable("no container is: name those that must run in ESSENTIAL_CONTAINERS")
+    return "; ".join(f"{each.name}: {each.reason}" for each in found)
 
 
 def probe_telegram(host: Host, config: Config) -> str:
@@ -195,6 +231,7 @@ ALL: dict[str, Probe] = {
     "memory pressure": probe_pressure,
     "kernel log": probe_kernel_log,
     **SERVICES,
+    "essential": probe_essential,
     "Telegram": probe_telegram,
     "e-mail": probe_email,
     "units": probe_systemd_units,

@@ -17,13 +17,14 @@ from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
 from vpsmon.installation.systemctl import UnitState
 from vpsmon.installation.unit_status import read_units
-from vpsmon.jobs.probes import SERVICES, Probe, Result, run_probe
+from vpsmon.jobs.probes import SERVICES, Probe, Result, read_essential, run_probe
 from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.stages import ALERT_FILE
 from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.events import FILE as EVENTS
 from vpsmon.report.logs import Repair, find_repairs, read_log
 from vpsmon.report.timeline import DAY_SECONDS
+from vpsmon.stack.identity.essential import Because
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory
 from vpsmon.state.recovery_file import RECOVERY_FILE
@@ -88,6 +89,8 @@ class Overview(NamedTuple):
     outbox: Outbox | Trouble
     waiting_mails: int
     services: list[Result]
+    # None where the containers are not known, which the service Docker explains.
+    essential: list[Because] | None = None
 
 
 def look(host: Host, config: Config, state: StateDirectory, services: Mapping[str, Probe] = SERVICES) -> Overview:
@@ -108,6 +111,7 @@ def look(host: Host, config: Config, state: StateDirectory, services: Mapping[st
         _read(state.load, OUTBOX_FILE, _parse_outbox),
         len(open_spool(state).list()),
         [run_probe(name, probe, host, config) for name, probe in services.items()],
+        _find_essential(host, config),
     )
 
 
@@ -117,6 +121,13 @@ def _read_repairs(host: Host, state: StateDirectory) -> list[Repair] | Trouble:
     except OSError as error:
         return Trouble(f"{EVENTS} cannot be read: {error.strerror}")
     return find_repairs(text, "", host.wall_seconds(), DAY_SECONDS)
+
+
+def _find_essential(host: Host, config: Config) -> list[Because] | None:
+    try:
+        return read_essential(host, config)
+    except (NotApplicable, ReadError):
+        return None
 
 
 def _look_at_units(host: Host, config: Config, stages: list[Stage] | Trouble) -> tuple[list[UnitState] | Trouble, bool]:

@@ -38,6 +38,9 @@ def format_status(overview: Overview) -> str:
         "unknown": {name: part.reason for name, part in parts.items() if isinstance(part, Trouble)},
         "waiting_reports": overview.waiting_mails,
         "services": [_convert_service(each) for each in overview.services],
+        "essential": None
+        if overview.essential is None
+        else [{"container": each.name, "reason": each.reason} for each in overview.essential],
     }
     return json.dumps(document, ensure_ascii=False)
 

@@ -41,6 +41,8 @@ def _list_lines(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "e-mail", f"{_count(overview.waiting_mails, 'report')} waiting for the mail server"
     yield "logs", f"{config.state_directory}/alert_history.log and recovery.log; journalctl --unit 'vps-*'"
     yield from ((each.name, each.text) for each in say_once(overview.services))
+    essential = [f"{each.name}: {each.reason}" for each in overview.essential or ()]
+    yield from (("essential" if number == 0 else "", text) for number, text in enumerate(essential))
 
 
 def _describe_last_pass(stages: list[Stage] | Trouble, now_seconds: float) -> str:

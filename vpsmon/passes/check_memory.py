@@ -13,6 +13,7 @@ from vpsmon import __version__
 from vpsmon.checks import Check, is_of_kernel
 from vpsmon.core.findings import Finding, Previous
 from vpsmon.core.text import clean
+from vpsmon.stack.identity.known import list_known, prepare_known
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
 
@@ -21,6 +22,7 @@ FILE = "pass_state.json"
 Recall = Callable[[Check], Previous | None]
 _State = dict[str, dict[str, Any]]
 
+IDENTITIES = "identities"
 # Of a stage, for people who ask: the file is written with every pass.
 _WORST_FINDINGS = 5
 _LONGEST_MESSAGE_CHARACTERS = 160
@@ -38,6 +40,8 @@ class Memories:
         self._kinds = ["with_alerts"] if with_alerts else ["without_alerts", "with_alerts"]
         self._monotonic_seconds = host.monotonic_seconds()
         self._boot_id = read_boot_id(host)
+        self._host = host
+        prepare_known(host, self._state.get(IDENTITIES))
 
     def recall(self, check: Check) -> Previous | None:
         """Return what a check remembered; None on the first pass, after a reboot, and after a newer pass than this."""
@@ -94,7 +98,7 @@ class Memories:
 
     def to_state(self) -> dict[str, Any]:
         """Return the content of the file."""
-        return self._state
+        return {**self._state, IDENTITIES: list_known(self._host)}
 
 
 def _pick_tables(state: dict[str, Any]) -> _State:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vpsmon.config.settings import Config, Settings
+from vpsmon.passes.check_memory import FILE as PASS_FILE
+from vpsmon.passes.check_memory import IDENTITIES
 from vpsmon.passes.context import PassContext
 from vpsmon.passes.stack_stage import deliver
 from vpsmon.recovery.actions import DryEffectors, Effectors, RealEffectors
@@ -20,6 +22,7 @@ from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Change, Decision
 from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.identity.known import prepare_known
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateError
 from vpsmon.state.shm_fallback import SparedState
@@ -61,8 +64,16 @@ def recover(
     """
     context = PassContext(make_host(), config, SparedState(config.state_directory))
     settings = config.settings
+    known = context.state.load(PASS_FILE).get(IDENTITIES)
+
+    def make_knowing_host() -> Host:
+        host = make_host()
+        prepare_known(host, known)
+        return host
+
     machine = RealMachine(settings, make_host, sleep, known_containers)
-    effectors = RealEffectors(settings, make_host, known_containers)
+    # An action goes to whom the rules have seen, and a key to nobody else.
+    effectors = RealEffectors(settings, make_knowing_host, known_containers)
     if is_dry:
         return run_rules(settings, rules, machine, DryEffectors(), DryStore(context.state), restores)
     with hold_recovery_lock(context.state) as is_only_one:

@@ -16,7 +16,8 @@ from vpsmon.core.text import clean, format_duration
 from vpsmon.net.http_reply import HttpReply, RequestFailed
 from vpsmon.stack.command_line import to_port
 from vpsmon.stack.docker.containers import Container
-from vpsmon.stack.locate import find_container_of, locate
+from vpsmon.stack.identity.choice import Choice
+from vpsmon.stack.locate import Ambiguous, find_choice, locate
 from vpsmon.stack.presence import WAHA_PORT
 from vpsmon.stack.web import (
     Site,
@@ -32,6 +33,7 @@ from vpsmon.system.host import Host
 
 _PORT = WAHA_PORT
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
+_ONLY_BY_URL = f"a program on port {_PORT} of this machine gets it only where WAHA_URL says so"
 _PROBE_SECONDS = 1.0
 # The newest name first; WAHA_API_KEY_PLAIN stands beside a WAHA_API_KEY that holds only a hash.
 _KEY_VARIABLES = ("WAHA_API_KEY_PLAIN", "WAHA_API_KEY", "WHATSAPP_API_KEY")
@@ -54,6 +56,8 @@ class Waha(NamedTuple):
     key: str
     key_source: str
     container: Container | None
+    # Why the key of monitor.conf waits: it is another container than before.
+    change: str = ""
 
     def __repr__(self) -> str:
         return f"<WAHA {describe_waha(self)}>"
@@ -65,6 +69,8 @@ class Session(NamedTuple):
     name: str
     status: str
     activity_wall_seconds: float | None
+    # False where WAHA says that no phone is linked (`me` is null).
+    is_linked: bool = True
 
 
 def find_waha(host: Host, settings: Settings, was_on_loopback: bool = False) -> Waha:
@@ -77,19 +83,23 @@ def find_waha(host: Host, settings: Settings, was_on_loopback: bool = False) -> 
 
 
 def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
+    choice = _find_choice(host, settings)
     if settings.WAHA_URL:
         # The container only tells the key and the time of its start.
-        container = find_container_of(host, settings, "WAHA_CONTAINER")
+        container = None if choice.doubt else choice.container
         return Waha(site_of_setting(settings.WAHA_URL, "WAHA_URL"), *_find_key(settings, container), container)
     try:
         place = locate(host, settings, "WAHA_CONTAINER", "WAHA_URL", _find_port)
+    except Ambiguous:
+        raise
     except ReadError as error:
         raise Silent(str(error)) from None
     if place.container is not None:
         site = site_of_addresses(place.addresses)
-        return Waha(site, *_find_key(settings, place.container), place.container)
+        change = choice.doubt if choice.is_new and settings.WAHA_API_KEY else ""
+        return Waha(site, *_find_key(settings, place.container, choice.doubt), place.container, change)
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
-        return Waha(LOOPBACK, *_find_key(settings, None), None)
+        return Waha(LOOPBACK, *_find_key(settings, None, _ONLY_BY_URL), None)
     raise place.absence or NotApplicable("no WAHA found")
 
 
@@ -98,15 +108,27 @@ def _find_port(container: Container) -> int:
     return to_port(environment.get("WHATSAPP_API_PORT") or environment.get("PORT"), _PORT)
 
 
-def _find_key(settings: Settings, container: Container | None) -> tuple[str, str]:
-    """Return the key and where it is from; without a key, why there is none."""
-    if settings.WAHA_API_KEY:
+def _find_choice(host: Host, settings: Settings) -> Choice:
+    try:
+        return find_choice(host, settings, "WAHA_CONTAINER")
+    except (NotApplicable, ReadError):
+        return Choice()
+
+
+def _find_key(settings: Settings, container: Container | None, doubt: str = "") -> tuple[str, str]:
+    """Return the key and where it is from; without a key, why there is none.
+
+    `doubt` says why the key of monitor.conf must not go there; what the container itself holds may.
+    """
+    if settings.WAHA_API_KEY and not doubt:
         return settings.WAHA_API_KEY, "WAHA_API_KEY in monitor.conf"
     environment = container.environment if container else {}
     values = {name: environment[name] for name in _KEY_VARIABLES if environment.get(name)}
     for name, value in values.items():
         if not value.startswith(_HASH_PREFIX):
             return value, f"{name} of its container"
+    if settings.WAHA_API_KEY:
+        return "", f"WAHA_API_KEY is not sent ({doubt})"
     return "", "its container holds only a hash of the key" if values else "none was found"
 
 
@@ -175,7 +197,8 @@ def _parse_session(entry: dict[str, Any]) -> Session:
     activity = None
     if isinstance(milliseconds, (int, float)) and 1 < milliseconds < 1e15:
         activity = milliseconds / 1000
-    return Session(entry["name"], status if isinstance(status, str) and status else "UNKNOWN", activity)
+    is_linked = entry.get("me", "") is not None
+    return Session(entry["name"], status if isinstance(status, str) and status else "UNKNOWN", activity, is_linked)
 
 
 def is_connected(status: str) -> bool:

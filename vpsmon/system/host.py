@@ -64,6 +64,7 @@ class Host:
         # look back on, and the containers, None where the engine is to be asked for them.
         self.history_folder: str | None = None
         self.known_containers: list[Any] | None = None
+        self.identities: dict[str, dict[str, Any]] = {}
         self._answers: dict[str, Any] = {}
         self._locks: dict[str, LockType] = {}
 

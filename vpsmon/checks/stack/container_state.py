@@ -6,6 +6,7 @@ none any more, is missed for a day; one that never had any is not. Not applicabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.checks._missing_essentials import find_essentials, follow_essentials, judge_missed
@@ -14,6 +15,7 @@ from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError, St
 from vpsmon.core.text import clean, format_duration, quote_foreign
 from vpsmon.stack.docker.containers import Container, read_containers
 from vpsmon.stack.docker.exit_causes import MOST_EXPLAINED, Cause, Death, describe_exit, find_cause, recall_cause
+from vpsmon.stack.identity.choice import find_replaced_tasks
 from vpsmon.stack.identity.essential import Essentials
 from vpsmon.system.host import Host
 
@@ -27,6 +29,8 @@ EXCUSES_STOPPED = True
 _START_WAIT_SECONDS = 300
 # What ended longer ago is not looked into: the logs that tell why may be gone, and it is no news.
 _FRESH_DEATH_SECONDS = 900
+# What a program leaves that was told to stop, was killed, or had done its work.
+_STOPPED_STATUSES = (0, 143, 137)
 # An engine that has been away for longer was taken off this machine.
 _MISSED_SECONDS = 86_400.0
 # Longer than dockerd takes to restart, or to answer on a machine that thrashes for a moment.
@@ -48,6 +52,8 @@ class Observed(NamedTuple):
     finished_wall_seconds: float | None
     inspect_error: str = ""
     cause: Cause | None = None
+    # A task of a swarm's service in whose place another one has been started.
+    is_replaced: bool = False
 
 
 class Reading(NamedTuple):
@@ -68,6 +74,8 @@ class _Verdict(NamedTuple):
     is_down: bool = False
     advice: str | None = None
     is_clear: bool = True
+    # Somebody wanted it so: that is reported once at most.
+    is_order: bool = False
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
@@ -82,7 +90,11 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     # What `docker compose run` makes has the service of the container that it stands beside.
     names = ((clean(each.name), "" if each.is_for_one_task else each.service or "") for each in containers)
     essentials = Essentials(containers, settings)
-    everything = [_observe(container, essentials.is_essential(container)) for container in containers]
+    replaced = find_replaced_tasks(containers)
+    everything = [
+        _observe(container, essentials.is_essential(container))._replace(is_replaced=container.id in replaced)
+        for container in containers
+    ]
     reading = Reading(everything, host.wall_seconds(), essentials=find_essentials(names, settings))
     causes: dict[str, Cause] = {}
     for container, observed in zip(containers, reading.containers, strict=True):
@@ -144,7 +156,21 @@ def judge(reading: Reading, settings: Settings, previous: Previous | None) -> li
     if not reading.containers and not missed:
         reason = "there is no container; docker compose up -d starts the stack"
         return [skipped("container_state", "nothing to look at", reason)]
-    return [_judge_container(each, reading.wall_seconds) for each in reading.containers] + missed
+    settled = _list_settled(reading, previous)
+    return [_judge_container(each, reading.wall_seconds, settled) for each in reading.containers] + missed
+
+
+def _list_settled(reading: Reading, previous: Previous | None) -> dict[str, float | None]:
+    """Return when those ended that had ended before vpsmon first looked, and have not been started since."""
+    ended = {
+        each.id[:12]: each.finished_wall_seconds
+        for each in reading.containers
+        if each.status == "exited" and not each.start_error and not each.inspect_error
+    }
+    if previous is None or "names" not in previous.memory:
+        return ended
+    before = previous.memory.get("settled", {})
+    return {identity: finished for identity, finished in ended.items() if before.get(identity, -1) == finished}
 
 
 def _judge_trouble(reading: Reading, previous: Previous | None) -> Finding:
@@ -164,11 +190,15 @@ def _trouble_since(reading: Reading, previous: Previous | None) -> float:
     return reading.wall_seconds if since is None else min(float(since), reading.wall_seconds)
 
 
-def _judge_container(container: Observed, now_seconds: float) -> Finding:
+def _judge_container(container: Observed, now_seconds: float, settled: Mapping[str, float | None]) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
         return unknown("container_state", container.status, reason, object=container.name)
     verdict = _assess(container, now_seconds)
+    if container.is_replaced:
+        verdict = _Verdict(f"{container.status}: its service has another task in its place")
+    elif container.id[:12] in settled:
+        verdict = _Verdict(f"{verdict.message}, before vpsmon first looked")
     status: Status = "warning" if verdict.is_fault else "ok"
     message = verdict.message
     if verdict.is_down and container.is_essential:
@@ -181,6 +211,7 @@ def _judge_container(container: Observed, now_seconds: float) -> Finding:
         object=container.name,
         advice=verdict.advice,
         is_clear=verdict.is_clear,
+        is_reported_once=verdict.is_order,
     )
 
 
@@ -214,6 +245,11 @@ def _assess_health(container: Observed, look: str) -> _Verdict:
     return _Verdict("running and healthy" if container.health else "running")
 
 
+def _is_by_hand(container: Observed) -> bool:
+    """Return whether somebody has stopped it: no restart policy undoes what `docker stop` and `docker kill` leave."""
+    return container.exit_code in _STOPPED_STATUSES and not container.is_oom_reported and not container.cause
+
+
 def _assess_end(container: Observed, now_seconds: float, look: str) -> _Verdict:
     if container.start_error:
         # How it ended before says nothing of why it does not run now.
@@ -222,7 +258,8 @@ def _assess_end(container: Observed, now_seconds: float, look: str) -> _Verdict:
     message = f"not running: {describe_exit(container.exit_code, container.cause or '')}"
     if container.finished_wall_seconds is not None:
         message += f" ({format_duration(now_seconds - container.finished_wall_seconds)} ago)"
-    return _Verdict(message, container.exit_code != 0, True, f"docker start {container.name}; {look} it ended")
+    advice = f"docker start {container.name}; {look} it ended"
+    return _Verdict(message, not _is_by_hand(container), True, advice, is_order=_is_by_hand(container))
 
 
 def _assess_created(container: Observed, now_seconds: float) -> _Verdict:
@@ -243,6 +280,7 @@ def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     looked_into = [each for each in reading.containers if each.cause is not None]
     return {
         "names": {each.id[:12]: each.name for each in reading.containers},
+        "settled": _list_settled(reading, previous),
         "causes": {each.id[:12]: [each.finished_wall_seconds, each.cause] for each in looked_into},
         "essentials": {name: list(each) for name, each in follow_essentials(reading.essentials, previous).items()},
     }

@@ -16,7 +16,17 @@ from vpsmon.checks._limits import judge_above
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok
 from vpsmon.core.text import format_duration
-from vpsmon.stack.n8n.server import LOOPBACK, Queue, find_n8n, is_ready, is_worker_dead, read_executions, read_queue
+from vpsmon.stack.identity.choice import NOTICE_SECONDS
+from vpsmon.stack.n8n.server import (
+    LOOPBACK,
+    N8n,
+    Queue,
+    is_ready,
+    is_worker_dead,
+    list_n8n,
+    read_executions,
+    read_queue,
+)
 from vpsmon.system.host import Host
 
 ROWS = {"n8n_queue": "jobs", "n8n_executions": "executions"}
@@ -26,6 +36,9 @@ METRICS = {
 }
 # Less than the deadline of a check, so that the rows that are known do not go with it.
 _TOTAL_SECONDS = 4.5
+# Each of them is asked at once; who has more has another machine for them.
+_MOST_N8N = 8
+_NOTICE = format_duration(NOTICE_SECONDS)
 # All slots taken by long executions is normal for a while.
 _BUSY_AFTER_SECONDS = 600.0
 _DEAD_ADVICE = "restart n8n's worker, not n8n itself; also a worker that runs but takes no jobs"
@@ -42,26 +55,48 @@ class Missing(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The queue, the executions by status (active, waiting, completed, failed), and whether n8n is ready."""
+    """The queue, the executions by status (active, waiting, completed, failed), and whether n8n is ready.
+
+    Of several n8n it is that of the one that is meant; `name` tells them apart, and is empty where there is one.
+    """
 
     queue: Queue | Missing
     executions: dict[str, int] | Missing
     is_ready: bool | Missing
     is_on_loopback: bool
+    name: str = ""
+    container_id: str = ""
+    # Why N8N_API_KEY does not go to a container that is another one than before.
+    change: str = ""
+    others: tuple[Reading, ...] = ()
+
+    @property
+    def all(self) -> tuple[Reading, ...]:
+        """The readings of all n8n."""
+        return (self, *self.others)
 
 
 def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     """Return queue, executions and health, read side by side. Raises NotApplicable (no n8n) or ReadError (Docker)."""
     was_on_loopback = previous is not None and previous.memory.get("is_on_loopback") is True
     deadline = time.monotonic() + _TOTAL_SECONDS
-    n8n = find_n8n(host, settings, was_on_loopback)
-    queue, executions, ready = _run_side_by_side(
-        deadline,
+    found = list_n8n(host, settings, was_on_loopback)[:_MOST_N8N]
+    answers = _run_side_by_side(deadline, *(reader for n8n in found for reader in _list_readers(host, settings, n8n)))
+    first, *others = (_compose(n8n, *answers[3 * number : 3 * number + 3]) for number, n8n in enumerate(found))
+    return first._replace(others=tuple(others))
+
+
+def _list_readers(host: Host, settings: Settings, n8n: N8n) -> list[Callable[[], Any]]:
+    return [
         lambda: read_queue(host, settings, n8n),
         lambda: read_executions(host, settings, n8n),
         lambda: is_ready(host, n8n),
-    )
-    return Reading(queue, executions, ready, n8n.site == LOOPBACK)
+    ]
+
+
+def _compose(n8n: N8n, queue: Any, executions: Any, ready: Any) -> Reading:
+    container_id = n8n.container.id if n8n.container else ""
+    return Reading(queue, executions, ready, n8n.site == LOOPBACK, n8n.name, container_id, n8n.change)
 
 
 def _run_side_by_side(deadline: float, *readers: Callable[[], Any]) -> list[Any]:
@@ -92,7 +127,19 @@ def _try(reader: Callable[[], Any]) -> Any:
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return how long the queue is and whether it moves, and how executions end."""
-    return [_judge_queue(reading.queue, settings, previous), _judge_executions(reading)]
+    rows = []
+    for each in reading.all:
+        queue = _judge_queue(each.queue, settings, recall_of(each, previous))
+        rows += [row._replace(object=each.name or None) for row in (queue, _judge_executions(each))]
+    return rows
+
+
+def recall_of(reading: Reading, previous: Previous | None) -> Previous | None:
+    """Return what is remembered of one of several n8n; of the only one it is all that the check remembers."""
+    if previous is None or not reading.name:
+        return previous
+    known = previous.memory.get("by_name", {}).get(reading.name)
+    return Previous(known, previous.elapsed_seconds) if isinstance(known, dict) else None
 
 
 def _judge_queue(queue: Queue | Missing, settings: Settings, previous: Previous | None) -> Finding:
@@ -164,6 +211,10 @@ def _count_stuck_seconds(queue: Queue, previous: Previous | None) -> float:
 
 def _judge_executions(reading: Reading) -> Finding:
     row, health = _count_executions(reading.executions), reading.is_ready
+    if reading.change:
+        message = f"n8n is another container than before, so N8N_API_KEY is not sent for {_NOTICE}: {reading.change}"
+        advice = "if it is not yours, set N8N_CONTAINER to the right one before that"
+        return row._replace(status="warning", message=f"{message}; {row.message}", advice=advice)
     if isinstance(health, Missing):
         message = f"n8n is not responding; {row.message}"
         return row._replace(status="unknown", message=message, reason=f"n8n: {health.reason}", remedy=health.remedy)
@@ -189,18 +240,30 @@ def _without_value(check: str, missing: Missing, message: str) -> Finding:
 
 
 def measure(reading: Reading, settings: Settings, previous: Previous | None) -> list[MetricSample]:
-    """Return the executions by status, and the jobs that wait."""
+    """Return the executions by status, and the jobs that wait; of several n8n with the name of the container."""
+    return [sample for each in reading.all for sample in _measure_one(each)]
+
+
+def _measure_one(reading: Reading) -> list[MetricSample]:
     samples = []
+    label = (("container", reading.name),) if reading.name else ()
     if not isinstance(reading.executions, Missing):
         for status, count in reading.executions.items():
-            samples.append(MetricSample("n8n_workflow_executions", count, (("status", status),)))
+            samples.append(MetricSample("n8n_workflow_executions", count, (("status", status), *label)))
     if not isinstance(reading.queue, Missing):
-        samples.append(MetricSample("vpsmon_n8n_queue_jobs", reading.queue.waiting))
+        samples.append(MetricSample("vpsmon_n8n_queue_jobs", reading.queue.waiting, label))
     return samples
 
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
-    """Return the length of the queue, which job is next, and for how long it has been."""
+    """Return the length of each queue, which job is next, and for how long it has been."""
+    if not reading.name:
+        return _remember_one(reading, previous)
+    by_name = {each.name: _remember_one(each, recall_of(each, previous)) for each in reading.all}
+    return {"by_name": by_name, "is_on_loopback": False}
+
+
+def _remember_one(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     queue = reading.queue
     if isinstance(queue, Missing):
         return {**(previous.memory if previous else {}), "is_on_loopback": reading.is_on_loopback}

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, Previous, ReadError, Status, ok, skipped, unknown
 from vpsmon.core.text import clean, format_duration
+from vpsmon.stack.identity.choice import NOTICE_SECONDS
 from vpsmon.stack.waha import (
     LOOPBACK,
     Broken,
@@ -35,9 +36,10 @@ _START_GRACE_SECONDS = 180.0
 # After this, one on the machine itself that does not answer has been taken away; one that vanishes was deleted.
 _FORGET_AFTER_SECONDS = 86_400.0
 _GONE = "gone"
+_NOTICE = format_duration(NOTICE_SECONDS)
 
 Kind = Literal["connected", "person", "stopped", "down"]
-TroubleKind = Literal["silent", "broken", "refused"]
+TroubleKind = Literal["silent", "broken", "refused", "replaced"]
 
 
 class Trouble(NamedTuple):
@@ -55,6 +57,7 @@ class Reading(NamedTuple):
     trouble: Trouble | None
     started_wall_seconds: float | None
     is_on_loopback: bool
+    container_id: str = ""
 
 
 class _State(NamedTuple):
@@ -75,7 +78,12 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
     try:
         waha = find_waha(host, settings, was_on_loopback)
         started = waha.container.started_wall_seconds if waha.container else None
-        reading = reading._replace(started_wall_seconds=started, is_on_loopback=waha.site == LOOPBACK)
+        container_id = waha.container.id if waha.container else ""
+        reading = reading._replace(
+            started_wall_seconds=started, is_on_loopback=waha.site == LOOPBACK, container_id=container_id
+        )
+        if waha.change:
+            return reading._replace(trouble=Trouble("replaced", waha.change))
         return reading._replace(sessions=read_sessions(host, waha))
     except Silent as error:
         return reading._replace(trouble=Trouble("silent", str(error)))
@@ -116,7 +124,7 @@ def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
     states = {}
     for session in reading.sessions or []:
         last = before.get(session.name)
-        kind = _classify(session.status, last, is_restarted)
+        kind = _classify(session, last, is_restarted)
         since = min(last.since, reading.wall_seconds) if last and last.kind == kind else reading.wall_seconds
         states[session.name] = _State(kind, session.status, since)
     for name in before.keys() - states.keys():
@@ -125,10 +133,13 @@ def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
     return states
 
 
-def _classify(status: str, last: _State | None, is_restarted: bool) -> Kind:
+def _classify(session: Session, last: _State | None, is_restarted: bool) -> Kind:
+    status = session.status
     if is_connected(status):
         return "connected"
-    if needs_a_person(status):
+    # Since 2025.3.2 a code that nobody scans for minutes becomes FAILED: it waits for the same person.
+    is_unlinked = status == "FAILED" and not session.is_linked and (last is None or last.kind == "person")
+    if needs_a_person(status) or is_unlinked:
         return "person"
     if status != "STOPPED":
         return "down"
@@ -190,6 +201,10 @@ def _unknown(name: str | None, message: str, reason: str) -> Finding:
 def _judge_trouble(reading: Reading, trouble: Trouble, settings: Settings, memory: dict[str, Any]) -> Finding:
     if trouble.kind == "refused":
         return _unknown(None, "the sessions cannot be read", f"WAHA: {trouble.text}")
+    if trouble.kind == "replaced":
+        message = f"WAHA is another container than before, so WAHA_API_KEY is not sent for {_NOTICE}: {trouble.text}"
+        advice = "if it is not yours, set WAHA_CONTAINER to the right one before that"
+        return Finding(check="waha_session", status="warning", message=message, advice=advice)
     lasting_seconds = reading.wall_seconds - _trouble_since(reading, memory)
     is_over = _is_over(lasting_seconds, reading, settings)
     if trouble.kind == "broken" and not is_over:
@@ -213,7 +228,7 @@ def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
         started = memory.get("started") if reading.started_wall_seconds is None else reading.started_wall_seconds
         answered = reading.wall_seconds if reading.is_on_loopback else None
         return {"sessions": sessions, "started": started, "answered_on_loopback": answered}
-    if reading.trouble.kind == "refused":
+    if reading.trouble.kind in ("refused", "replaced"):
         return memory
     return {**memory, "trouble_since": _trouble_since(reading, memory)}
 

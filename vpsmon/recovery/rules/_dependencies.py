@@ -4,30 +4,55 @@ from __future__ import annotations
 
 from vpsmon.config.settings import Settings
 from vpsmon.recovery.model import Dependency, Snapshot
-from vpsmon.stack.docker.containers import Container, find_container
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.identity.bindings import Bindings
+from vpsmon.stack.identity.names import Neighbours
+from vpsmon.stack.identity.roles import find_part
 
 # n8n tries again every few seconds, and its health check runs every 30 s or so: this is two of them, and some time.
 _SETTLE_SECONDS = 90.0
+_DATABASES = ("database", "cache")
 
 
-def find_databases(snapshot: Snapshot, settings: Settings) -> list[Container]:
-    """Return the containers of PostgreSQL and Redis, as far as they are there."""
-    names = (settings.POSTGRES_CONTAINER, settings.REDIS_CONTAINER)
-    found = [find_container(snapshot.containers or [], name) for name in names]
-    return [each for each in found if each is not None]
+def list_database_ids(snapshot: Snapshot, settings: Settings) -> set[str]:
+    """Return the ids of the databases and caches."""
+    containers = snapshot.containers or ()
+    return {each.id for each in containers if find_part(each, settings).role in _DATABASES}
 
 
 def find_bad_dependency(snapshot: Snapshot, container: Container, settings: Settings) -> Dependency | None:
-    """Return which of PostgreSQL and Redis is down or was a moment ago; None where none, or where it is this one."""
-    needed = find_databases(snapshot, settings)
-    if any(each.id == container.id for each in needed):
-        return None
-    for each in needed:
-        is_of_another_stack = None not in (each.project, container.project) and each.project != container.project
-        trouble = None if is_of_another_stack else _find_trouble(each, container, snapshot.wall_seconds)
+    """Return what a container needs and is down or was a moment ago; None where nothing is."""
+    bindings = Bindings(Neighbours(snapshot.containers or ()), settings)
+    for each in _list_needed(bindings, container):
+        trouble = _find_trouble(each, container, snapshot.wall_seconds)
         if trouble:
             return trouble
     return None
+
+
+def _list_needed(bindings: Bindings, container: Container) -> list[Container]:
+    """Return what has to work before a container can: its databases, its network, what `depends_on` names.
+
+    Another application whose address it has may be down without harm, and what needs this one in turn cannot come
+    before it.
+    """
+    needs = bindings.needs_of(container)
+    needed = [
+        need.container
+        for need in needs
+        if need.kind in ("network", "depends_on") or bindings.part_of(need.container).role in _DATABASES
+    ]
+    needed = [each for each in needed if all(back.container is not container for back in bindings.needs_of(each))]
+    has_databases = any(bindings.part_of(each).role in _DATABASES for each in needed)
+    is_n8n = bindings.part_of(container).program == "n8n"
+    # Its environment does not tell: those of its project.
+    return needed if has_databases or not is_n8n else [*needed, *_list_databases_beside(bindings, container)]
+
+
+def _list_databases_beside(bindings: Bindings, container: Container) -> list[Container]:
+    containers = bindings.neighbours.containers
+    beside = (each for each in containers if each is not container and each.project == container.project)
+    return [each for each in beside if bindings.part_of(each).role in _DATABASES]
 
 
 def _find_trouble(needed: Container, container: Container, wall_seconds: float) -> Dependency | None:

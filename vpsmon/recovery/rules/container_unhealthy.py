@@ -12,7 +12,7 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
 from vpsmon.recovery.rule import Rule
-from vpsmon.recovery.rules._dependencies import find_bad_dependency, find_databases
+from vpsmon.recovery.rules._dependencies import find_bad_dependency, list_database_ids
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.essential import Essentials, is_left_alone, list_network_users
 
@@ -44,7 +44,7 @@ def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> li
         seconds = snapshot.seconds - since
         if seconds >= settings.UNHEALTHY_AFTER_SEC:
             incidents.append(_make_incident(snapshot, container, seconds, settings))
-    databases = {each.id for each in find_databases(snapshot, settings)}
+    databases = list_database_ids(snapshot, settings)
     return sorted(incidents, key=lambda each: (each.target not in databases, each.waits_for is not None, each.name))
 
 

@@ -8,17 +8,21 @@ alone however long it is.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from vpsmon.checks.stack.n8n import recall_of
 from vpsmon.config.settings import Settings
+from vpsmon.core.findings import Previous
 from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
 from vpsmon.recovery.rule import Rule
 from vpsmon.recovery.rules._dependencies import find_bad_dependency
-from vpsmon.stack.command_line import read_options
-from vpsmon.stack.docker.containers import Container, find_container
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.identity.bindings import Bindings
+from vpsmon.stack.identity.choice import find_only
 from vpsmon.stack.identity.essential import is_left_alone
+from vpsmon.stack.identity.names import Neighbours
 from vpsmon.stack.n8n.server import Queue, is_worker_dead
 
 _ATTEMPTS = 3
@@ -49,21 +53,26 @@ def remember(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> 
 
 
 def detect(snapshot: Snapshot, settings: Settings, memory: dict[str, Any]) -> list[Incident]:
-    """Return the dead workers, or else the queue that only gets longer."""
+    """Return the dead workers, or else the queue of the n8n that is meant, which only gets longer."""
+    dead = [each for stuck in _list_stuck(snapshot) for each in _list_dead(snapshot, stuck, settings)]
     queue = _find_queue(snapshot)
-    if queue is None or not queue.waiting:
-        return []
-    if _is_dead(snapshot, queue):
-        return _list_dead(snapshot, queue, settings)
+    if dead or queue is None or not queue.waiting:
+        return dead
     is_paused = any(each.undo.verb == "resume_workflows" for each in snapshot.changes)
     if queue.waiting <= settings.N8N_QUEUE_MAX or is_paused or not _has_lasted(snapshot, queue, memory):
         return []
-    main = find_container(snapshot.containers or [], settings.N8N_CONTAINER)
+    main = _find_main(snapshot, snapshot.readings["n8n"].container_id, settings)
     if main is not None and is_left_alone(main):
         return []
     pause = Step(Action("pause_workflows", _PAUSE, "n8n"), 0.0)
     facts = {"waiting": queue.waiting, "limit": settings.N8N_QUEUE_MAX, "tag": clean(settings.N8N_LOW_PRIORITY_TAG)}
     return [Incident(target=_PAUSE, name="queue", cause="overflow", steps=(pause,) * _ATTEMPTS, facts=facts)]
+
+
+def _find_main(snapshot: Snapshot, container_id: str, settings: Settings) -> Container | None:
+    """Return the container of an n8n that was read; where N8N_URL leads to it, the one that it must be."""
+    read = snapshot.find_container(container_id) if container_id else None
+    return read or find_only(snapshot.containers or (), settings, "n8n")
 
 
 def _find_queue(snapshot: Snapshot) -> Queue | None:
@@ -79,17 +88,38 @@ def _has_lasted(snapshot: Snapshot, queue: Queue, memory: dict[str, Any]) -> boo
     return bool(queue.waiting >= max(marks[0][1], marks[-1][1]))
 
 
-def _is_dead(snapshot: Snapshot, queue: Queue) -> bool:
-    stuck_seconds = float(snapshot.memories.get("n8n", {}).get("stuck_seconds", 0.0))
-    return is_worker_dead(queue, stuck_seconds)
+class _Stuck(NamedTuple):
+    """A queue whose jobs nobody takes, for how long, and the container of its n8n ("" where that is not known)."""
+
+    queue: Queue
+    seconds: float
+    container_id: str
+    name: str
 
 
-def _list_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Incident]:
-    facts: dict[str, Any] = {"waiting": queue.waiting, "seconds": float(snapshot.memories["n8n"]["stuck_seconds"])}
-    workers = [each for each in snapshot.containers or () if each.status == "running" and _is_worker(each, settings)]
+def _list_queues(snapshot: Snapshot) -> list[_Stuck]:
+    """Return the queues of all n8n, and for how long the same job has been next."""
+    reading, memory = snapshot.readings.get("n8n"), Previous(dict(snapshot.memories.get("n8n", {})), 0.0)
+    found = []
+    for each in reading.all if reading is not None else ():
+        known = recall_of(each, memory)
+        seconds = float(known.memory.get("stuck_seconds", 0.0)) if known else 0.0
+        if isinstance(each.queue, Queue):
+            found.append(_Stuck(each.queue, seconds, each.container_id, each.name))
+    return found
+
+
+def _list_stuck(snapshot: Snapshot) -> list[_Stuck]:
+    return [each for each in _list_queues(snapshot) if each.queue.waiting and is_worker_dead(each.queue, each.seconds)]
+
+
+def _list_dead(snapshot: Snapshot, stuck: _Stuck, settings: Settings) -> list[Incident]:
+    facts: dict[str, Any] = {"waiting": stuck.queue.waiting, "seconds": stuck.seconds}
+    workers = _list_workers(snapshot, stuck, settings)
     if not workers:
         facts["containers_error"] = snapshot.containers_error
-        return [Incident(target="worker", name="worker", cause="no_worker", steps=(), facts=facts)]
+        name = f"worker of {stuck.name}" if stuck.name else "worker"
+        return [Incident(target=name, name=name, cause="no_worker", steps=(), facts=facts)]
     return [
         Incident(
             target=each.id,
@@ -105,12 +135,12 @@ def _list_dead(snapshot: Snapshot, queue: Queue, settings: Settings) -> list[Inc
     ]
 
 
-def _is_worker(container: Container, settings: Settings) -> bool:
-    """Return whether it is a worker of n8n: `n8n worker`, and of n8n's image or one that says so itself."""
-    main = find_container([container], settings.N8N_CONTAINER)
-    words = read_options(container)
-    is_of_n8n = "n8n" in container.image or "n8n" in container.name or "n8n" in (container.service or "")
-    return main is None and is_of_n8n and "worker" in words
+def _list_workers(snapshot: Snapshot, stuck: _Stuck, settings: Settings) -> list[Container]:
+    """Return the running workers that take jobs from this queue; all there are where the n8n has no container."""
+    bindings = Bindings(Neighbours(snapshot.containers or ()), settings)
+    main = _find_main(snapshot, stuck.container_id, settings)
+    found = bindings.workers_of(main) if main is not None else bindings.neighbours.containers
+    return [each for each in found if each.status == "running" and bindings.part_of(each).role == "n8n_worker"]
 
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
@@ -161,11 +191,15 @@ def verify(snapshot: Snapshot, target: str, settings: Settings) -> Outcome:
         return "failing"
     if snapshot.containers is not None and snapshot.find_container(target) is None:
         return "gone"
-    queue = _find_queue(snapshot)
-    if queue is None:
+    own = [
+        each
+        for each in _list_queues(snapshot)
+        if target in (worker.id for worker in _list_workers(snapshot, each, settings))
+    ]
+    if not own:
         return "pending"
-    stuck_seconds = float(snapshot.memories.get("n8n", {}).get("stuck_seconds", 0.0))
-    return "repaired" if queue.running or not queue.waiting or stuck_seconds == 0 else "failing"
+    is_well = all(each.queue.running or not each.queue.waiting or not each.seconds for each in own)
+    return "repaired" if is_well else "failing"
 
 
 def is_calm(snapshot: Snapshot, settings: Settings, change: Change) -> bool:

@@ -14,7 +14,8 @@ from vpsmon.core.findings import Finding
 from vpsmon.core.text import clean
 from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
 from vpsmon.recovery.rule import Rule
-from vpsmon.stack.docker.containers import Container, find_container
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.identity.choice import find_only
 from vpsmon.stack.identity.essential import is_left_alone
 from vpsmon.stack.waha import Session, is_connected, needs_a_person
 
@@ -28,7 +29,7 @@ _CONTAINER_SECONDS = 150.0
 
 def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incident]:
     """Return the sessions that are stuck, or the API that does not answer."""
-    container = find_container(snapshot.containers or [], settings.WAHA_CONTAINER)
+    container = _find_container(snapshot, settings)
     if container is not None and is_left_alone(container):
         return []
     api = snapshot.find(_ROW)
@@ -38,6 +39,13 @@ def detect(snapshot: Snapshot, settings: Settings, memory: object) -> list[Incid
     names = {clean(each.name): each for each in sessions}
     critical = [each for each in snapshot.findings.get(_ROW, ()) if each.object and each.status == "critical"]
     return [_make_incident(snapshot, each, names.get(each.object or ""), container) for each in critical]
+
+
+def _find_container(snapshot: Snapshot, settings: Settings) -> Container | None:
+    """Return the container of the WAHA that was read; where it could not be, the one that it must be."""
+    reading = snapshot.readings.get("waha")
+    read = snapshot.find_container(reading.container_id) if reading and reading.container_id else None
+    return read or find_only(snapshot.containers or (), settings, "waha")
 
 
 def _list_sessions(snapshot: Snapshot) -> list[Session]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from vpsmon.stack.docker.api import ApiError, Engine
 from vpsmon.stack.docker.inspect_values import get_map, to_list
+from vpsmon.stack.identity.known import recall_known
 from vpsmon.system.host import Host
 
 COMPOSE_SERVICE = "com.docker.compose.service"
@@ -47,6 +48,7 @@ _TELLING = frozenset(
     )
 )
 _LONGEST_LABEL_CHARACTERS = 1000
+# What an id stands for never changes: each image is asked for once.
 _KNOWN = "images"
 
 
@@ -57,16 +59,6 @@ class Image(NamedTuple):
     name: str = ""
 
 
-def prepare_images(host: Host, records: Any) -> None:
-    """Have these records, of `recall_images`, taken for what is known of images."""
-    host.once(_KNOWN, lambda: dict(records) if isinstance(records, dict) else {})
-
-
-def recall_images(host: Host) -> dict[str, Any]:
-    """Return what is known of images by their ids: what an id stands for never changes."""
-    return host.once(_KNOWN, dict)
-
-
 def find_image(host: Host, client: Engine, inspected: Mapping[str, Any]) -> Image:
     """Return the image of an inspected container; asked for once, and only where it matters."""
     settings = get_map(inspected, "Config")
@@ -75,7 +67,7 @@ def find_image(host: Host, client: Engine, inspected: Mapping[str, Any]) -> Imag
     is_telling = not _TELLING.isdisjoint(get_map(settings, "Labels"))
     if not image_id or not (needs_name or is_telling):
         return Image()
-    known = recall_images(host)
+    known = recall_known(host, _KNOWN)
     if image_id not in known:
         image = _read_image(client, image_id)
         known[image_id] = {"labels": dict(image.labels), "name": image.name}
@@ -109,6 +101,6 @@ def keep_own_labels(labels: Mapping[str, str], image: Image) -> dict[str, str]:
 
 def forget_unused_images(host: Host, image_ids: set[str]) -> None:
     """Forget the images that no container is of."""
-    known = recall_images(host)
+    known = recall_known(host, _KNOWN)
     for image_id in known.keys() - image_ids:
         del known[image_id]

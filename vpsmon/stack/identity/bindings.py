@@ -124,20 +124,23 @@ class Bindings:
 
     def workers_of(self, main: Container) -> list[Container]:
         """Return the workers and webhook processors that take jobs from the queue of an n8n."""
-        queue = self.queue_of(main)
         return [
             each
             for each in self.neighbours.containers
-            if self.part_of(each).role in ("n8n_worker", "n8n_webhook") and queue and self.queue_of(each) == queue
+            if self.part_of(each).role in ("n8n_worker", "n8n_webhook") and self._shares_queue(main, each)
         ]
 
-    def queue_of(self, container: Container) -> tuple[str, ...]:
-        """Return what tells the queue of an n8n from another one: its Redis, database and prefix; () without one."""
+    def _shares_queue(self, main: Container, worker: Container) -> bool:
+        """Where an environment does not tell, those of one project belong together."""
+        queues = (self._find_queue(main), self._find_queue(worker))
+        return queues[0] == queues[1] if all(queues) else main.project == worker.project
+
+    def _find_queue(self, container: Container) -> tuple[str, ...]:
+        """Return what tells the queue of an n8n from another one: its Redis, database and prefix; () where unknown."""
         environment = container.environment
         host = environment.get("QUEUE_BULL_REDIS_HOST") or ""
         if not host:
-            # Its environment is not known, or is in a file: those of one project belong together.
-            return ("project", container.project) if container.project else ()
+            return ()
         found = self.neighbours.resolve(host, container)
         servers = sorted(key_of(each) for each in found.containers)
         place = ",".join(servers) if servers else "this host" if found.is_this_host else host.lower()

@@ -72,7 +72,7 @@ class Neighbours:
         if owner.network_mode == "host":
             return Found(is_this_host=True)
         sharing = [each for each in self.containers if each is not seeker and self._shares(each, owner)]
-        return Found(tuple(sharing))
+        return Found(tuple(sharing), is_this_host=not sharing)
 
     def _shares(self, container: Container, owner: Container) -> bool:
         is_sharing = container.network_mode.startswith("container:")

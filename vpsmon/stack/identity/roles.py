@@ -28,6 +28,7 @@ KEY_OF_PROGRAM = {
     "n8n": "N8N_CONTAINER",
     "waha": "WAHA_CONTAINER",
 }
+PROGRAM_OF_KEY = {key: program for program, key in KEY_OF_PROGRAM.items()}
 # What may stand in the label beside the names of programs.
 _LABEL_ROLES: dict[str, Role] = {
     "database": "database",
@@ -103,6 +104,7 @@ def _list_signs(container: Container, settings: Settings) -> tuple[tuple[str, st
         ("what its image declares", _find_declared(container)),
         ("service", find_program_of_name(container.service or "")),
         ("name", find_program_of_name(container.name)),
+        ("command", _find_worker_of_n8n(container)),
     )
 
 
@@ -119,6 +121,12 @@ def _find_declared(container: Container) -> str:
     ports = (PROGRAM_OF_PORT.get(port, "") for port in container.exposed_ports)
     mounts = (PROGRAM_OF_MOUNT.get(place, "") for place in container.mount_points)
     return next((program for program in (*ports, *mounts) if program), "")
+
+
+def _find_worker_of_n8n(container: Container) -> str:
+    """A worker of an image of one's own is called after n8n in some way, and has the command of one."""
+    is_called = "n8n" in container.name or "n8n" in (container.service or "") or "n8n" in container.image
+    return "n8n" if is_called and not _N8N_ROLES.keys().isdisjoint(read_options(container)) else ""
 
 
 def _find_role(container: Container, program: str) -> Role:

@@ -118,6 +118,8 @@ def _open(host: Host, settings: Settings) -> tuple[Site, dict[str, str]]:
         raise ReadError(n8n.absence)
     if not settings.N8N_API_KEY:
         raise KeyRefused(f"there is no API key of n8n: {HOW_TO_MAKE_A_KEY}")
+    if n8n.doubt:
+        raise KeyRefused(f"N8N_API_KEY is not sent: {n8n.doubt}")
     return n8n.site, make_key_header("X-N8N-API-KEY", settings.N8N_API_KEY, "N8N_API_KEY in monitor.conf")
 
 

@@ -14,8 +14,10 @@ from vpsmon.config.settings import DEFAULTS, Settings
 from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.core.text import clean
 from vpsmon.stack.command_line import to_port
-from vpsmon.stack.docker.containers import Container, find_container, read_containers
-from vpsmon.stack.locate import find_container_of, locate
+from vpsmon.stack.docker.containers import Container
+from vpsmon.stack.identity.choice import Choice
+from vpsmon.stack.locate import find_choice, locate, reach
+from vpsmon.stack.n8n.bound import find_database, find_redis
 from vpsmon.stack.postgres.server import read_tables
 from vpsmon.stack.postgres.session import QueryError
 from vpsmon.stack.presence import N8N_PORT
@@ -24,6 +26,7 @@ from vpsmon.stack.web import Site, ask, has_listener, parse_json, site_of_addres
 from vpsmon.system.host import Host
 
 _PORT = N8N_PORT
+_ANOTHER_IS_MEANT = "N8N_CONTAINER names another n8n"
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
 # A worker takes the next job at once, and after its start within seconds.
 _DEAD_AFTER_SECONDS = 180.0
@@ -49,6 +52,12 @@ class N8n(NamedTuple):
     site: Site | None
     absence: str
     container: Container | None
+    # Why no key of monitor.conf may go to it; "" where one may.
+    doubt: str = ""
+    # Why a key waits that would go to it: it is another container than before.
+    change: str = ""
+    # What tells it from others on this machine; "" where it is the only one.
+    name: str = ""
 
     def get(self, variable: str) -> str:
         """Return a variable of its environment; empty where it is not set or not known."""
@@ -74,28 +83,55 @@ def is_worker_dead(queue: Queue, stuck_seconds: float) -> bool:
 
 
 def find_n8n(host: Host, settings: Settings, was_on_loopback: bool = False) -> N8n:
-    """Return the n8n of this machine, looked for once a pass.
+    """Return the n8n that is meant, the first of `list_n8n`. Raises NotApplicable, ReadError."""
+    return list_n8n(host, settings, was_on_loopback)[0]
+
+
+def list_n8n(host: Host, settings: Settings, was_on_loopback: bool = False) -> list[N8n]:
+    """Return every n8n of this machine, looked for once a pass; the one that is meant comes first.
 
     One on the machine itself is known by its answer; with `was_on_loopback` it need not answer now. Raises
     NotApplicable (there is none) or ReadError (Docker is in trouble).
     """
-    return host.once("n8n", lambda: _find_n8n(host, settings, was_on_loopback))
+    return host.once("n8n", lambda: _list_n8n(host, settings, was_on_loopback))
 
 
-def _find_n8n(host: Host, settings: Settings, was_on_loopback: bool) -> N8n:
+def _list_n8n(host: Host, settings: Settings, was_on_loopback: bool) -> list[N8n]:
     # Its environment tells how it works, also where N8N_URL leads to it or where it is not running.
-    container = find_container_of(host, settings, "N8N_CONTAINER")
+    choice = _find_choice(host, settings)
     if settings.N8N_URL:
-        return N8n(site_of_setting(settings.N8N_URL, "N8N_URL"), "", container)
+        container = None if choice.others and choice.doubt else choice.container
+        return [N8n(site_of_setting(settings.N8N_URL, "N8N_URL"), "", container)]
+    if choice.container is not None and choice.others:
+        others = [_describe_container(host, settings, each, _ANOTHER_IS_MEANT) for each in choice.others]
+        return [_describe_container(host, settings, choice.container, choice.doubt), *others]
     try:
         place = locate(host, settings, "N8N_CONTAINER", "N8N_URL", _find_port)
     except ReadError as error:
-        return N8n(None, str(error), container)
+        return [N8n(None, str(error), choice.container)]
     if place.container is not None:
-        return N8n(site_of_addresses(place.addresses), "", place.container)
+        change = choice.doubt if choice.is_new and settings.N8N_API_KEY else ""
+        return [N8n(site_of_addresses(place.addresses), "", place.container, choice.doubt, change)]
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
-        return N8n(LOOPBACK, "", None)
+        doubt = f"a program on port {_PORT} of this machine gets it only where N8N_URL says so"
+        return [N8n(LOOPBACK, "", None, doubt)]
     raise place.absence or NotApplicable("no n8n found")
+
+
+def _find_choice(host: Host, settings: Settings) -> Choice:
+    try:
+        return find_choice(host, settings, "N8N_CONTAINER")
+    except (NotApplicable, ReadError):
+        return Choice()
+
+
+def _describe_container(host: Host, settings: Settings, container: Container, doubt: str) -> N8n:
+    """Return one of several n8n, which its container's name tells apart."""
+    try:
+        addresses = reach(host, settings, container, _find_port(container), "N8N_URL")
+    except ReadError as error:
+        return N8n(None, str(error), container, doubt, name=clean(container.name))
+    return N8n(site_of_addresses(addresses), "", container, doubt, name=clean(container.name))
 
 
 def _find_port(container: Container) -> int:
@@ -160,7 +196,7 @@ def _has_redis_queue(host: Host, settings: Settings) -> bool:
 
 
 def _read_redis_queue(host: Host, settings: Settings, n8n: N8n) -> Queue:
-    _check_server(host, settings, n8n.get("QUEUE_BULL_REDIS_HOST"), "REDIS_CONTAINER", "REDIS_URL")
+    server = None if n8n.container is None else find_redis(host, settings, n8n.container, not n8n.doubt)
     prefix = settings.N8N_QUEUE_PREFIX
     if prefix == DEFAULTS.N8N_QUEUE_PREFIX:
         prefix = n8n.get("QUEUE_BULL_PREFIX") or prefix
@@ -172,10 +208,12 @@ def _read_redis_queue(host: Host, settings: Settings, n8n: N8n) -> Queue:
     ends = [("LINDEX", f"{keys}:wait", -1), ("LINDEX", f"{keys}:paused", -1)]
     active = ("LRANGE", f"{keys}:active", 0, _MOST_ACTIVE_LOOKED_AT - 1)
     try:
-        *counts, last_waiting, last_paused, jobs = read_redis(host, settings, [*lengths, *ends, active], database)
+        commands = [*lengths, *ends, active]
+        *counts, last_waiting, last_paused, jobs = read_redis(host, settings, commands, database, server)
         oldest = str(last_waiting or last_paused or "")
         locks = [("EXISTS", f"{keys}:{job}:lock") for job in jobs]
-        timestamp, *held = read_redis(host, settings, [("HGET", f"{keys}:{oldest}", "timestamp"), *locks], database)
+        age = ("HGET", f"{keys}:{oldest}", "timestamp")
+        timestamp, *held = read_redis(host, settings, [age, *locks], database, server)
     except ReadError as error:
         if "WRONGTYPE" not in str(error):
             raise
@@ -206,7 +244,7 @@ def read_executions(host: Host, settings: Settings, n8n: N8n) -> dict[str, int]:
 
 def _read_statuses(host: Host, settings: Settings, n8n: N8n) -> dict[str, tuple[int, int | None, float | None]]:
     """Return count, smallest id and greatest age in seconds of the executions of each status."""
-    return host.once("n8n executions", lambda: _query_statuses(host, settings, n8n))
+    return host.once(f"n8n executions {n8n.name}", lambda: _query_statuses(host, settings, n8n))
 
 
 def _query_statuses(host: Host, settings: Settings, n8n: N8n) -> dict[str, tuple[int, int | None, float | None]]:
@@ -221,13 +259,13 @@ def query_database(host: Host, settings: Settings, n8n: N8n, query: str, *tables
     """
     if n8n.container is not None and n8n.get("DB_TYPE") != "postgresdb":
         raise NotApplicable(_IN_SQLITE)
-    _check_server(host, settings, n8n.get("DB_POSTGRESDB_HOST"), "POSTGRES_CONTAINER", "POSTGRES_DSN")
+    server = None if n8n.container is None else find_database(host, settings, n8n.container, not n8n.doubt)
     is_named = n8n.container is not None and not n8n.get("DB_POSTGRESDB_DATABASE_FILE")
     database = (n8n.get("DB_POSTGRESDB_DATABASE") or "n8n") if is_named else None
     schema, prefix = n8n.get("DB_POSTGRESDB_SCHEMA") or "public", n8n.get("DB_TABLE_PREFIX")
     names = [f"{_quote(schema)}.{_quote(prefix + table)}" for table in tables]
     try:
-        return read_tables(host, settings, query.format(*names), database=database)
+        return read_tables(host, settings, query.format(*names), database=database, server=server)
     except QueryError as error:
         raise _explain(error, " or ".join(names), n8n) from None
 
@@ -244,13 +282,3 @@ def _explain(error: QueryError, table: str, n8n: N8n) -> NotApplicable | ReadErr
     if error.code == "42501":
         return ReadError(f"GRANT SELECT ON {clean(table)} to the role of vpsmon: PostgreSQL refuses to show it")
     return error
-
-
-def _check_server(host: Host, settings: Settings, server_name: str, container_key: str, address_key: str) -> None:
-    """Make sure that n8n's own server is the one that vpsmon reads. Raises ReadError where it is another container."""
-    if getattr(settings, address_key) or not server_name:
-        return
-    containers = read_containers(host, settings)
-    used, read = find_container(containers, server_name), find_container(containers, getattr(settings, container_key))
-    if used is not None and used != read:
-        raise ReadError(f"n8n uses the container {clean(used.name)}: set {container_key} to {clean(server_name)}")

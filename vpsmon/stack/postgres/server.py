@@ -74,6 +74,11 @@ def describe_container(container: Container, addresses: Sequence[Address]) -> Se
     return Server(clean(addresses[0].source, 160), targets, find_remedies(container))
 
 
+def describe_local(source: str, targets: tuple[dict[str, Any], ...]) -> Server:
+    """Return a server on this machine, at these targets of libpq."""
+    return Server(source, targets, _LOCAL_REMEDIES)
+
+
 def describe_dsn(text: str) -> Server:
     """Return the server that a POSTGRES_DSN means. Raises ReadError."""
     from vpsmon.stack.postgres.dsn import parse_dsn

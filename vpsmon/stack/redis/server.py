@@ -9,8 +9,10 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean
 from vpsmon.stack.command_line import Unevaluated, find_option, read_options, to_port
-from vpsmon.stack.docker.containers import Container, find_container, read_containers
-from vpsmon.stack.locate import find_container_of, locate
+from vpsmon.stack.docker.addresses import Address
+from vpsmon.stack.docker.containers import Container, read_containers
+from vpsmon.stack.identity.used import list_users
+from vpsmon.stack.locate import locate
 from vpsmon.stack.presence import REDIS_PORT
 from vpsmon.stack.redis.protocol import Command, TcpTarget
 from vpsmon.stack.redis.session import RedisSession, Server
@@ -31,24 +33,32 @@ def find_server(host: Host, settings: Settings) -> Server:
     return host.once("redis server", lambda: _find_server(host, settings))
 
 
-def read_redis(host: Host, settings: Settings, commands: Sequence[Command], database: int | None = None) -> list[Any]:
+def read_redis(
+    host: Host,
+    settings: Settings,
+    commands: Sequence[Command],
+    database: int | None = None,
+    server: Server | None = None,
+) -> list[Any]:
     """Return the answers to read-only commands sent in one go, e.g. [("LLEN", "bull:jobs:wait"), ("TYPE", "key")].
 
     Text is str (undecodable bytes replaced, INFO the whole of it), counts are int, a missing key None or [] as Redis
-    says. `database` is the index, by default that of REDIS_URL, else 0. Safe from every thread. Takes at most 2 s to
+    says. `database` is the index, by default that of REDIS_URL, else 0; `server` is another one than the found one.
+    Safe from every thread. Takes at most 2 s to
     connect and 2 s to answer. Raises NotApplicable (no Redis on this machine) or ReadError (it cannot be
     reached, or refuses a command: one refused command fails all); a server that stopped answering fails every later
     call of the pass at once.
     """
-    session = host.once("redis session", lambda: _open(host, settings))
+    found = server or find_server(host, settings)
+    session = host.once(f"redis session {found.describe()}", lambda: _open(host, found))
     return session.run(commands, database)
 
 
-def _open(host: Host, settings: Settings) -> RedisSession:
+def _open(host: Host, server: Server) -> RedisSession:
     """Return the session; it is closed with the host, that is with the pass."""
     import weakref
 
-    session = RedisSession(find_server(host, settings))
+    session = RedisSession(server)
     weakref.finalize(host, session.close)
     return session
 
@@ -56,17 +66,26 @@ def _open(host: Host, settings: Settings) -> RedisSession:
 def _find_server(host: Host, settings: Settings) -> Server:
     if settings.REDIS_URL:
         return _read_url(settings.REDIS_URL)
-    place = locate(host, settings, "REDIS_CONTAINER", "REDIS_URL", _find_port)
+    place = locate(host, settings, "REDIS_CONTAINER", "REDIS_URL", find_port)
     if place.container is None:
         if place.absence and not is_listening(host, REDIS_PORT):
             raise place.absence
         return Server("on this host", (TcpTarget("127.0.0.1"),), _SET_URL, absence=place.absence)
-    container = place.container
+    return describe_container(place.container, place.addresses, _ask_n8n(host, settings, place.container))
+
+
+def describe_local(source: str, port: int, login: tuple[str, str]) -> Server:
+    """Return a server on this machine."""
+    return Server(source, (TcpTarget("127.0.0.1", port, *login),), _SET_URL)
+
+
+def describe_container(container: Container, addresses: Sequence[Address], login: tuple[str, str]) -> Server:
+    """Return the server in a container, at its addresses; `login` is for where it does not tell its password itself."""
     username, password = _find_login(container)
     if not password:
-        username, password = _ask_n8n(host, settings, container)
-    targets = tuple(TcpTarget(each.host, each.port, username, password) for each in place.addresses)
-    source, remedy = clean(place.addresses[0].source, 160), _find_remedy(container, bool(password))
+        username, password = login
+    targets = tuple(TcpTarget(each.host, each.port, username, password) for each in addresses)
+    source, remedy = clean(addresses[0].source, 160), _find_remedy(container, bool(password))
     return Server(source, targets, remedy, container.memory_limit_bytes)
 
 
@@ -88,7 +107,8 @@ def _find_words(container: Container) -> list[str]:
     return [*read_options(container), *flags.split()]
 
 
-def _find_port(container: Container) -> int:
+def find_port(container: Container) -> int:
+    """Return the port that the server in a container listens on. Raises ReadError for one with TLS alone."""
     words = _find_words(container)
     told, tls_port = find_option(words, "--port"), find_option(words, "--tls-port")
     if told == "0" and tls_port:
@@ -110,14 +130,15 @@ def _find_login(container: Container) -> tuple[str, str]:
 
 
 def _ask_n8n(host: Host, settings: Settings, container: Container) -> tuple[str, str]:
-    """Return the login that n8n uses for the Redis in this container; empty where it uses none, or another Redis."""
-    n8n = find_container_of(host, settings, "N8N_CONTAINER")
-    environment = n8n.environment if n8n else {}
-    used = environment.get("QUEUE_BULL_REDIS_HOST")
-    password = environment.get("QUEUE_BULL_REDIS_PASSWORD")
-    if not used or not password or find_container(read_containers(host, settings), used) != container:
-        return "", ""
-    return environment.get("QUEUE_BULL_REDIS_USERNAME") or "default", password
+    """Return the login that an n8n uses for the Redis in this container; empty where none does."""
+    users = list_users(read_containers(host, settings), settings, container, "redis")
+    return next((login for each in users if (login := find_login_of_n8n(each))[1]), ("", ""))
+
+
+def find_login_of_n8n(n8n: Container) -> tuple[str, str]:
+    """Return user and password that an n8n has for its Redis, both empty where it has no password."""
+    password = n8n.environment.get("QUEUE_BULL_REDIS_PASSWORD")
+    return (n8n.environment.get("QUEUE_BULL_REDIS_USERNAME") or "default", password) if password else ("", "")
 
 
 def _find_remedy(container: Container, has_password: bool) -> str:
