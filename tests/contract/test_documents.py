@@ -109,7 +109,7 @@ def test_every_command_of_the_readme_runs(workdir: Workdir) -> None:
 
 
 def test_the_manual_has_the_remedy_of_every_refusal_of_telegram() -> None:
-    manual = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
     section = manual.partition("### What Telegram refuses")[2].partition("\n#")[0]
     rows = re.findall(r"(?m)^\| (\d+) \| (?:`…(.+?)…`|anything else) \| (.+?) \|$", section)
     assert rows == [(str(each.status), each.phrase, each.remedy) for each in REFUSALS]

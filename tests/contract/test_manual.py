@@ -1,4 +1,4 @@
-"""docs/MONITORING.md says what the code does: nothing of the code is missing in it, and nothing in it is made up."""
+"""The pages of docs/ say what the code does: nothing of the code is missing in them, and nothing in them is made up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.contract.test_layers import RANK, ROWS
 from tests.kit.command import Workdir, run_command
 from tests.kit.host import FakeMachine
 from vpsmon.checks import load_checks
@@ -26,7 +27,9 @@ from vpsmon.recovery.rules import load_rules
 from vpsmon.trends.history import TIERS
 
 ROOT = Path(__file__).resolve().parents[2]
-MANUAL = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+MANUAL = "\n".join(PAGES.values())
 FENCED = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 PROSE = FENCED.sub("", MANUAL)
 EXIT_STATUSES = re.compile(r"(?:^|[;:]) ?(\d) ")
@@ -38,21 +41,30 @@ NOT_OURS = {
     "NO_COLOR",
     "CAP_SYSLOG",
     "CAP_KILL",
+    "HTTPS_PROXY",
+    "MALLOC_TRIM_THRESHOLD_",
+    "REDIS_PASSWORD",
     "QUEUE_BULL_PREFIX",
     "DB_POSTGRESDB_POOL_SIZE",
 }
 # What Docker and Telegram say.
 OF_OTHERS = ("driver failed programming external connectivity on endpoint", "bot was blocked by the user")
+WALK = "One reading, from /proc to Telegram"
 MARKS = ("🔴", "🟠", "🔵", "✅")
 # Files that the code names and that are not in the state directory.
 ELSEWHERE = {"config.json", "dashboard.json"}
 
 
-def section(title: str, level: str = "##") -> str:
-    """Return the text below a heading up to the next of that level or above."""
-    found = re.search(rf"(?m)^{level} {re.escape(title)}\n", MANUAL)
-    assert found, f"no heading: {level} {title}"
-    return re.split(rf"(?m)^#{{2,{len(level)}}} ", MANUAL[found.end() :], maxsplit=1)[0]
+def section(page: str, title: str, level: str = "##") -> str:
+    """Return the text below a heading of a page up to the next of that level or above."""
+    found = re.search(rf"(?m)^{level} {re.escape(title)}\n", PAGES[page])
+    assert found, f"no heading in {page}.md: {level} {title}"
+    return re.split(rf"(?m)^#{{2,{len(level)}}} ", PAGES[page][found.end() :], maxsplit=1)[0]
+
+
+def introduction(page: str) -> str:
+    """Return what stands above the first section of a page."""
+    return PAGES[page].partition("\n## ")[0]
 
 
 def read_table(text: str) -> list[list[str]]:
@@ -80,12 +92,12 @@ def list_commands() -> dict[str, click.Command]:
 
 
 def test_there_is_a_section_for_every_command_and_for_no_other() -> None:
-    assert set(re.findall(r"(?m)^### `vpsmon ([^`]+)`$", section("Commands"))) == list_commands().keys()
+    assert set(re.findall(r"(?m)^### `vpsmon ([^`]+)`$", section("operate", "Commands"))) == list_commands().keys()
 
 
 @pytest.mark.parametrize("name", list_commands())
 def test_the_options_and_arguments_of_a_command_are_those_of_the_code(name: str) -> None:
-    told = {word for row in read_table(section(f"`vpsmon {name}`", "###")) for word in names_of(row[0])}
+    told = {word for row in read_table(section("operate", f"`vpsmon {name}`", "###")) for word in names_of(row[0])}
     options: set[str] = set()
     values: set[str] = set()
     for parameter in list_commands()[name].params:
@@ -97,15 +109,15 @@ def test_the_options_and_arguments_of_a_command_are_those_of_the_code(name: str)
 
 
 def test_the_options_of_all_commands_are_those_of_the_code() -> None:
-    introduction = section("Commands").partition("\n### ")[0]
-    told = {word for row in read_table(introduction) for word in names_of(row[0]) if word.startswith("-")}
+    above = section("operate", "Commands").partition("\n### ")[0]
+    told = {word for row in read_table(above) for word in names_of(row[0]) if word.startswith("-")}
     own = {option for each in main.params for option in each.opts}
     assert told == {"--config FILE", "-h", "--help"} | own - {"--config"}
 
 
 @pytest.mark.parametrize("name", list_commands())
 def test_the_exit_statuses_of_a_command_are_those_of_its_help(name: str) -> None:
-    said = re.search(r"(?m)^Exit status: (.*)$", section(f"`vpsmon {name}`", "###"))
+    said = re.search(r"(?m)^Exit status: (.*)$", section("operate", f"`vpsmon {name}`", "###"))
     assert said, name
     by_help = " ".join((list_commands()[name].help or "").partition("Exit status")[2].split())
     # 2 is click's own, for every command.
@@ -113,12 +125,12 @@ def test_the_exit_statuses_of_a_command_are_those_of_its_help(name: str) -> None
 
 
 def list_command_lines() -> Iterator[str]:
-    for _, block in FENCED.findall(MANUAL):
+    for _, block in FENCED.findall(MANUAL + README):
         for line in block.splitlines():
             command = re.match(r"(?:\$ )?(?:sudo )?vpsmon(?= )(.*)", line)
             if command and not re.match(r" (?:\d|\S*: )", command[1]):
                 yield command[1]
-    yield from (line.removeprefix("vpsmon") for line in re.findall(r"`(?:sudo )?(vpsmon [^`…]+)`", PROSE))
+    yield from (line.removeprefix("vpsmon") for line in re.findall(r"`(?:sudo )?(vpsmon [^`…]+)`", PROSE + README))
 
 
 @pytest.mark.parametrize("line", sorted(set(list_command_lines())))
@@ -143,7 +155,7 @@ def show(key: str) -> tuple[str, str]:
 
 
 def test_every_key_is_there_with_its_default_and_its_range() -> None:
-    rows = rows_by_name(section("Configuration"))
+    rows = rows_by_name(PAGES["configuration"])
     assert rows.keys() == KINDS.keys()
     for key, (default, unit, span, meaning) in rows.items():
         assert (default, span) == show(key), key
@@ -162,26 +174,24 @@ def test_every_key_that_is_named_exists_and_every_default_is_right() -> None:
 
 def test_every_row_has_its_unit_and_a_section_of_its_own() -> None:
     units = {name: unit for check in CHECKS for name, unit in check.ROWS.items()}
-    text = section("Checks")
-    told = {name: cells[0].replace("-", "") for name, cells in rows_by_name(text.partition("\n### ")[0]).items()}
+    told = {name: cells[0].replace("-", "") for name, cells in rows_by_name(introduction("checks")).items()}
     assert told == units
-    assert re.findall(r"(?m)^### `([^`]+)`$", text) == list(told)
+    assert re.findall(r"(?m)^## `([^`]+)`$", PAGES["checks"]) == list(told)
     for name, unit in units.items():
-        rows = {row[0]: row[1] for row in read_table(section(f"`{name}`", "###")) if len(row) == 2}
-        assert rows.keys() == {"unit", "reads", "warning", "critical", "over", "skipped", ""}, name
+        rows = {row[0]: row[1] for row in read_table(section("checks", f"`{name}`")) if len(row) == 2}
+        assert rows.keys() == {"unit", "reads", "warning", "critical", "resolved", "skipped", ""}, name
         assert re.match(rf"{re.escape(unit) or '-'}\b|-$", rows["unit"]), name
 
 
 def test_every_rule_has_its_words_its_pause_and_a_section() -> None:
     rules = {rule.name: rule for rule in load_rules()}
-    text = section("Recovery")
-    told = rows_by_name(text.partition("\n### ")[0])
+    told = rows_by_name(introduction("recovery"))
     assert list(told) == list(rules)
     for name, (words, pause, attempts) in told.items():
         assert tuple(names_of(words)) == rules[name].commands
         assert pause == f"{rules[name].cooldown_seconds:g} s"
         assert attempts
-        rows = [row[0] for row in read_table(section(f"`{name}`", "###"))]
+        rows = [row[0] for row in read_table(section("recovery", f"`{name}`"))]
         assert rows[1:6] == ["detects", "acts", "verifies", "undoes", "leaves alone"], name
 
 
@@ -190,9 +200,9 @@ def test_every_rule_has_its_words_its_pause_and_a_section() -> None:
 
 def test_every_metric_is_there_and_no_other() -> None:
     of_checks = {name for check in [*CHECKS, *load_checks("export")] for name in getattr(check, "METRICS", {})}
-    rows = rows_by_name(section("Metrics"))
+    rows = rows_by_name(section("prometheus", "The metrics"))
     assert rows.keys() == of_checks | HELPS.keys()
-    assert all(len(cells) == 4 and all(cells) for cells in rows.values())
+    assert all(len(cells) == 5 and all(cells) for cells in rows.values())
 
 
 def test_the_labels_are_those_of_a_real_export(workdir: Workdir) -> None:
@@ -201,18 +211,18 @@ def test_the_labels_are_those_of_a_real_export(workdir: Workdir) -> None:
     labels: dict[str, set[str]] = {}
     for name, inside in re.findall(r"(?m)^([a-z_]+)(?:\{(.*)\})? ", workdir.run("export", "--stdout").stdout):
         labels.setdefault(name, set()).update(re.findall(r'(\w+)="', inside))
-    rows = rows_by_name(section("Metrics"))
+    rows = rows_by_name(section("prometheus", "The metrics"))
     assert len(labels) >= 15
-    assert {name: set(names_of(rows[name][0])) for name in labels} == labels
+    assert {name: set(names_of(rows[name][1])) for name in labels} == labels
 
 
 def test_every_unit_is_there_and_no_other() -> None:
     units = {path.name for path in (ROOT / "units").iterdir() if path.suffix[1:] in _UNIT_KINDS}
-    assert rows_by_name(section("Units").partition("\n### ")[0]).keys() == units
+    assert rows_by_name(section("internals", "Units").partition("\n### ")[0]).keys() == units
 
 
 def test_the_memory_of_the_units_is_that_of_their_files() -> None:
-    told = rows_by_name(section("Memory of the units", "###"))
+    told = rows_by_name(section("internals", "Memory of the units", "###"))
     keys = ("MemoryMin", "MemoryMax", "OOMScoreAdjust")
     for path in (ROOT / "units").iterdir():
         found = [re.search(rf"(?m)^{key}=(.*)$", path.read_text(encoding="utf-8")) for key in keys]
@@ -252,7 +262,7 @@ def list_state_files() -> set[str]:
 
 
 def test_every_file_of_the_state_directory_is_there_and_no_other() -> None:
-    rows = rows_by_name(section("The state directory"))
+    rows = rows_by_name(section("internals", "The state directory"))
     told = {name for name in rows if name not in ("lock", ".vpsmon") and not NAMED_BY_TIME.search(name)}
     assert told == list_state_files()
 
@@ -261,7 +271,7 @@ def test_the_files_that_are_written_are_in_the_table_with_their_mode(workdir: Wo
     workdir.write_config(TELEGRAM_BOT_TOKEN="1:a", TELEGRAM_CHAT_ID="1", TELEGRAM_API_BASE="http://127.0.0.1:9")
     for words in (["monitor", "--once"], ["recover"], ["export"], ["monitor", "--once"]):
         workdir.run(*words)
-    told = rows_by_name(section("The state directory"))
+    told = rows_by_name(section("internals", "The state directory"))
     folder = workdir.path / ".alerts"
     written = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     assert len(written) >= 10
@@ -276,13 +286,18 @@ def test_the_files_that_are_written_are_in_the_table_with_their_mode(workdir: Wo
 
 def list_messages() -> list[str]:
     """Return what alerts say in the examples: the line below the mark, and the one with the arrow."""
-    lines = [line for language, block in FENCED.findall(MANUAL) if not language for line in ["", *block.splitlines()]]
+    lines = [
+        line
+        for language, block in FENCED.findall(MANUAL + README)
+        if not language
+        for line in ["", *block.splitlines()]
+    ]
     return [line for above, line in pairwise(lines) if line.startswith("→ ") or above.startswith(MARKS)]
 
 
 def list_quotations() -> list[str]:
     """Return what the tables for bad nights quote."""
-    rows = [*read_table(section("At 3 a.m.")), *read_table(section("Troubleshooting"))]
+    rows = [*read_table(section("operate", "At 3 a.m.")), *read_table(section("operate", "Troubleshooting"))]
     return [quotation for row in rows for quotation in names_of(row[0]) if not quotation.startswith("vpsmon")]
 
 
@@ -307,10 +322,34 @@ def test_every_quotation_of_the_tables_for_bad_nights_is_of_the_code() -> None:
             assert any(part.strip(" :") in text for text in texts) or not find_strange_words(part), quotation
 
 
-def test_every_chapter_is_in_the_contents() -> None:
-    contents = MANUAL.partition("\n## ")[0]
-    told = re.findall(r"\[([^]]+)\]\(#", contents.replace("add a", "Add a"))
-    assert told == re.findall(r"(?m)^## (.+)$", PROSE)
+def test_every_page_is_in_the_contents() -> None:
+    told = re.findall(r"(?m)^\| \[(\w[\w-]*)\.md\]\(\1\.md\) \|", PAGES["MONITORING"])
+    assert sorted([*told, "MONITORING"]) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("page", ["operate", "internals", "prometheus"])
+def test_every_chapter_of_a_long_page_is_in_its_contents(page: str) -> None:
+    told = re.findall(r"\[([^]]+)\]\(#", introduction(page))
+    headings = re.findall(r"(?m)^## (.+)$", FENCED.sub("", PAGES[page]))
+    assert [each.lower() for each in told] == [each.lower() for each in headings]
+
+
+def test_the_rooms_of_the_code_are_in_the_order_of_their_imports() -> None:
+    told = list(rows_by_name(section("internals", "The rooms of the code").partition("\n### ")[0]))
+    order = [room for row in ROWS for room in row if (ROOT / "vpsmon" / room).is_dir()]
+    assert sorted(told) == sorted(order)
+    assert [RANK[room] for room in told] == sorted(RANK[room] for room in told)
+
+
+def test_a_reading_passes_each_module_of_its_way_once() -> None:
+    told = list(names_of(" ".join(row[0] for row in read_table(section("internals", WALK, "###"))[1:])))
+    assert len(told) == len(set(told)) >= 15
+    assert all((ROOT / module).is_file() for module in told)
+
+
+def test_the_readme_has_a_row_for_every_rule() -> None:
+    rows = read_table(README.partition("\n## What is repaired\n")[2].partition("\n## ")[0])[1:]
+    assert sorted(tuple(names_of(row[0])) for row in rows) == sorted(tuple(rule.commands) for rule in load_rules())
 
 
 @pytest.fixture
@@ -321,7 +360,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def read_example(title: str) -> str:
-    (code,) = [code for language, code in FENCED.findall(section(title)) if language == "python"]
+    (code,) = [code for language, code in FENCED.findall(section("internals", title)) if language == "python"]
     return str(code)
 
 

@@ -1,4 +1,4 @@
-"""The three ways into Prometheus, with the configurations of the README, on the whole stack in real containers."""
+"""The three ways into Prometheus, with the configurations of its page, on the whole stack in real containers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.kit.stack import free_port
 from vpsmon.checks import Check, load_checks
 from vpsmon.prometheus.files import read_dashboard
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", README, re.DOTALL)
+MANUAL = (Path(__file__).resolve().parents[2] / "docs/prometheus.md").read_text(encoding="utf-8")
+CONFIGURATIONS = re.findall(r"```yaml\n(scrape_configs:.*?)```", MANUAL, re.DOTALL)
 WAYS = ("node_exporter", "scrape endpoint", "target file")
 SECONDS = 60
 # What Prometheus adds to a series.

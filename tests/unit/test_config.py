@@ -56,7 +56,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
     [
         ("\nMEMORY_WARNIN_MB=5", "monitor.conf:2: MEMORY_WARNIN_MB: unknown key; did you mean MEMORY_WARNING_MB?"),
         ("disk_warning_pct=5", "monitor.conf:1: disk_warning_pct: unknown key; did you mean DISK_WARNING_PCT?"),
-        ("XYZZY=5", "monitor.conf:1: XYZZY: unknown key; docs/MONITORING.md lists the known ones"),
+        ("XYZZY=5", "monitor.conf:1: XYZZY: unknown key; docs/configuration.md lists the known ones"),
         (
             'DISK_WARNING_PCT="80"',
             'monitor.conf:1: DISK_WARNING_PCT: expected a number from 0 to 100, found text "80"',

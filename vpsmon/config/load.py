@@ -160,7 +160,7 @@ def _nearest(key: str) -> str:
     import difflib  # costs 5 ms, and only a mistyped key needs it
 
     matches = difflib.get_close_matches(key.upper(), KINDS, n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]}?" if matches else "; docs/MONITORING.md lists the known ones"
+    return f"; did you mean {matches[0]}?" if matches else "; docs/configuration.md lists the known ones"
 
 
 def _keep(values: dict[str, Any], errors: list[str], where: str, key: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The first lines of the resident monitor: `python -I -S start.py DESCRIPTOR`, started by handover.py.
+"""The first lines of the resident monitor: `python -I -S start.py DESCRIPTOR`, started by reexec.py.
 
 Without `site`, and without the modules that read the command line and monitor.conf, Python itself is half as large.
 What they found out is read from the descriptor, the search path for modules first of all.

@@ -1,7 +1,8 @@
 """The door to files, clocks, commands and HTTP; tests hand in another one.
 
-Other doors: docker_api.py and docker_library.py (the engine), the sessions of PostgreSQL and Redis, smtp.py (a mail
-server), container_process.py (signals), doorbells.py and systemd.py (what wakes the monitor, and whom it tells).
+Other doors: stack/docker/api.py and library.py (the engine), the sessions of PostgreSQL and Redis, net/smtp.py (a mail
+server), stack/docker/stop_by_signal.py, resident/wakeups.py and systemd.py (what wakes the monitor, and its
+service manager).
 
 Heavy modules (subprocess, socket) are imported by the method that needs them: a pass that has nothing to send must
 not pay for them.

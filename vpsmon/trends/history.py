@@ -52,7 +52,7 @@ TIERS: dict[str, tuple[Tier, Tier, Tier]] = {
     CONTAINERS: (
         Tier("passes", 0, 350_000, 420, 21),
         Tier("minutes", 600, 380_000, 330, 36),
-        Tier("hours", 3600, 962_000, 96, 36),
+        Tier("hours", 3600, 962_000, 96, 72),
     ),
 }
 
