@@ -47,8 +47,8 @@ def test_a_kill_elsewhere_on_the_host_is_no_alert_of_the_guest(workdir: Workdir,
 
 def test_hidden_processes_are_said_instead_of_naming_oneself(workdir: Workdir) -> None:
     workdir.write_config(**QUIET_LIMITS, MEMORY_WARNING_MB=900_000_000, MEMORY_CRITICAL_MB=0)
-    os.chmod(workdir.path, 0o777)  # noqa: S103 - the test's own folder, for the user below
-    os.chmod(workdir.path / "monitor.conf", 0o644)
+    for path in (workdir.path, workdir.path / "monitor.conf"):
+        os.chown(path, 65534, 65534)  # a folder of the user below
     for folder in [path for path in workdir.path.parents if str(path).startswith("/tmp/")]:
         os.chmod(folder, 0o755)  # noqa: S103 - likewise
     user = "setpriv --reuid=65534 --regid=65534 --clear-groups"

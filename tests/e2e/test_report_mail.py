@@ -185,13 +185,23 @@ def test_a_server_that_hangs_up(lived: Workdir) -> None:
 def test_an_address_that_is_none(lived: Workdir) -> None:
     with mail_server() as server:
         check_failure(lived, server.url(), "EMAIL_TO", EMAIL_TO="not an address")
-        check_failure(lived, server.url(), "EMAIL_TO", EMAIL_TO="a@b.example\\nBcc: c@d.example")
+        status, said, complaint = report(lived, server.url(), EMAIL_TO="a@b.example\\nBcc: c@d.example")
+    assert (status, said) == (1, "")
+    assert "monitor.conf:1: EMAIL_TO: " in complaint
     assert server.mails == []
 
 
-@pytest.mark.parametrize("url", ["smtp://user:secr#et@mail.example.org", "smtp://h:99999", "smtp://", "smtp://u:p/w@h"])
+@pytest.mark.parametrize("url", ["smtp://h:99999", "smtp://"])
 def test_a_malformed_url_is_not_repeated(lived: Workdir, url: str) -> None:
     check_failure(lived, url, "SMTP_URL is malformed")
+
+
+@pytest.mark.parametrize("url", ["smtp://user:secr#et@mail.example.org", "smtp://user:secr/et@h"])
+def test_a_password_that_no_url_can_hold_is_a_fault_of_the_configuration(lived: Workdir, url: str) -> None:
+    status, said, complaint = report(lived, url)
+    assert (status, said) == (1, "")
+    assert "monitor.conf:2: SMTP_URL: malformed: write special characters of the password as %XX" in complaint
+    assert "secr" not in complaint
 
 
 def test_a_url_of_another_kind_is_a_fault_of_the_configuration(lived: Workdir) -> None:
@@ -271,9 +281,9 @@ def test_selftest_logs_in_and_sends_nothing(lived: Workdir, certificate: Path) -
 
 
 def test_status_tells_of_a_report_that_waits(lived: Workdir) -> None:
-    assert "report(s) wait" not in lived.run("status", env=NO_DOCKER).stdout
+    assert "waiting for the mail server" not in lived.run("status", env=NO_DOCKER).stdout
     report(lived, f"smtp://127.0.0.1:{free_port()}")
-    assert re.search(r"e-mail +1 report\(s\) wait", lived.run("status", env=NO_DOCKER).stdout)
+    assert re.search(r"e-mail +1 report waiting for the mail server", lived.run("status", env=NO_DOCKER).stdout)
 
 
 def test_a_silent_server_costs_one_time_limit() -> None:

@@ -65,9 +65,10 @@ def compose_stack(engine: DockerEngine) -> Iterator[ComposeStack]:
         for service, options in _services(gateway, n8n.port, waha.port).items():
             labels = {"com.docker.compose.service": service, "com.docker.compose.project": PROJECT}
             command = options.pop("command")
-            container = run_container(
-                engine, f"{PROJECT}-{service}-1", command, labels=labels, network=network.name, **options
-            )
+            # As compose does: its services find each other by the name of the service.
+            aliases = {network.name: engine.client.api.create_endpoint_config(aliases=[service])}
+            options |= {"labels": labels, "network": network.name, "networking_config": aliases}
+            container = run_container(engine, f"{PROJECT}-{service}-1", command, **options)
             containers[service] = cleanup.enter_context(container)
         stack = ComposeStack(engine, containers, n8n, waha)
         wait_until(lambda: stack.psql("select 1") == "1", 60, "PostgreSQL answers")
