@@ -25,7 +25,8 @@ def test_one_prometheus_knows_three_machines_apart(tmp_path: Path) -> None:
             folder.mkdir()
             workdir = Workdir(folder)
             # Any disk is too full, and only the second one looks at one: /proc has no size.
-            workdir.write_config(DISK_WARNING_PCT=0, DISK_CRITICAL_PCT=100, DISK_PATHS="/" if host == "vps2" else "/proc")
+            path = "/" if host == "vps2" else "/proc"
+            workdir.write_config(DISK_WARNING_PCT=0, DISK_CRITICAL_PCT=100, DISK_PATHS=path)
             assert workdir.run("monitor", "--once").returncode == 0
             assert workdir.run("export").returncode == 0
             rules = re.sub(r"for: \d+[ms]", "for: 1s", workdir.run("export", "--rules").stdout)
