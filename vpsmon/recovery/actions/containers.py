@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean, format_bytes
 from vpsmon.recovery.actions.outcome import Done, Gone, Refused
+from vpsmon.recovery.last_hand import is_as_left, read_left
 from vpsmon.recovery.model import Action
 from vpsmon.stack.docker import client as docker_client
 from vpsmon.stack.docker.api import Engine, NotFound
@@ -48,14 +50,14 @@ class ContainerEffectors:
         known = next((each for each in self._known_containers if each.id == action.target), None)
         if known is not None:
             return self._stop_known(action, known)
-        self._stop_by_engine(action)
-        return Done()
+        return self._stop_by_engine(action)
 
-    def _stop_by_engine(self, action: Action, timeout_seconds: float | None = None) -> None:
+    def _stop_by_engine(self, action: Action, timeout_seconds: float | None = None) -> Done:
         with self._open(action, timeout_seconds) as (client, container):
             _refuse_unless_up(container)
             self._refuse_unless_spare(container)
             client.stop(container.id, timeout=_find_grace(container, action))
+            return _see_what_is_left(client, action._replace(verb="start_container"))
 
     def _stop_known(self, action: Action, known: Container) -> Done:
         """Stop one that the kernel says is there; from then on, that it has ended is never a refusal but our doing."""
@@ -64,12 +66,11 @@ class ContainerEffectors:
             raise Gone(f"{clean(known.name)} does not run any more")
         self._refuse_unless_spare(container)
         try:
-            self._stop_by_engine(action, _SOON_SECONDS)
+            return self._stop_by_engine(action, _SOON_SECONDS)
         except Refused:
             raise
         except ReadError as why:
             return self._stop_without_engine(action, container, why)
-        return Done()
 
     def _stop_without_engine(self, action: Action, container: Container, why: ReadError) -> Done:
         """End it as the engine would, and have it stopped all the same, or a policy would start it again at once."""
@@ -80,9 +81,10 @@ class ContainerEffectors:
             with suppress(Refused):
                 self._stop_by_engine(action)
             return Done()
+        left: Sequence[Any] = ()
         with suppress(ReadError):
-            self._stop_by_engine(action, _DOCKER_TIMEOUT_SECONDS)
-        return Done(is_by_signals=True)
+            left = self._stop_by_engine(action, _DOCKER_TIMEOUT_SECONDS).left
+        return Done(is_by_signals=True, left=left)
 
     def _refuse_unless_spare(self, container: Container) -> None:
         _refuse_if_left_alone(container)
@@ -94,18 +96,21 @@ class ContainerEffectors:
 
     def _start_container(self, action: Action) -> None:
         with self._open(action) as (client, container):
+            _refuse_unless_as_left(container, action)
             if container.status != "running":
                 client.start(container.id)
 
-    def _set_memory_limit(self, action: Action) -> None:
+    def _set_memory_limit(self, action: Action) -> Done:
         memory_bytes, memory_and_swap_bytes = action.details["memory_bytes"], action.details["memory_and_swap_bytes"]
         with self._open(action) as (client, container):
+            _refuse_unless_as_left(container, action)
             if container.pid and memory_bytes < (container.memory_limit_bytes or 0):
                 used_bytes = read_usage(self._make_host(), container.id, container.pid).memory_bytes
                 if used_bytes > memory_bytes * _FITS_SHARE:
                     raise Refused(f"it uses {format_bytes(used_bytes)} now, too much for {format_bytes(memory_bytes)}")
             # Both at once: one alone is refused where it would pass the other.
             client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=memory_and_swap_bytes)
+            return _see_what_is_left(client, action)
 
     @contextmanager
     def _open(self, action: Action, timeout_seconds: float | None = None) -> Iterator[tuple[Engine, Container]]:
@@ -127,6 +132,19 @@ class ContainerEffectors:
     @property
     def _timeout_seconds(self) -> float:
         return _DOCKER_TIMEOUT_SECONDS * self._make_host().patience
+
+
+def _see_what_is_left(client: Engine, undo: Action) -> Done:
+    """Return it as the engine tells after the change, which may differ from what was asked for."""
+    try:
+        return Done(left=read_left(undo, parse_container(client.inspect_container(undo.target))))
+    except ReadError:
+        return Done()
+
+
+def _refuse_unless_as_left(container: Container, action: Action) -> None:
+    if not is_as_left(action, action.details.get("left", ()), container):
+        raise Refused(f"somebody has changed {clean(container.name)} meanwhile")
 
 
 def _refuse_unless_up(container: Container) -> None:

@@ -115,7 +115,11 @@ class Book:
         for position, known in enumerate(self.changes):
             if (known.undo.verb, known.undo.target) == (change.undo.verb, change.undo.target):
                 undo, since, wall = known.undo, known.since_seconds, known.since_wall_seconds
-                self.changes[position] = change._replace(undo=undo, since_seconds=since, since_wall_seconds=wall)
+                # Until this one is done, it is still as the one before left it.
+                left = (*known.left, *change.left) if known.left else ()
+                self.changes[position] = change._replace(
+                    undo=undo, since_seconds=since, since_wall_seconds=wall, left=left
+                )
                 return False
         self.changes.append(change)
         return True
@@ -123,6 +127,12 @@ class Book:
     def replace_change(self, change: Change) -> None:
         """Put a change in the place of the one with the same id."""
         self.changes = [change if each.id == change.id else each for each in self.changes]
+
+    def note_left(self, undo: Action, left: Sequence[Any]) -> None:
+        """Remember the state in which the change with this way back has left its container."""
+        for change in self.changes:
+            if (change.undo.verb, change.undo.target) == (undo.verb, undo.target):
+                self.replace_change(change._replace(left=(list(left),)))
 
     def expire_changes(self, identities: Sequence[str]) -> None:
         """Have changes undone by the next run: what was to be done is half done, and nobody knows how far."""
@@ -167,14 +177,16 @@ def _to_notice(entry: Sequence[Any]) -> Notice:
 
 
 def _from_change(change: Change) -> dict[str, Any]:
-    fields = {**change._asdict(), "action": list(change.action), "undo": list(change.undo)}
+    fields = {**change._asdict(), "action": list(change.action), "undo": list(change.undo), "left": list(change.left)}
     return {**fields.pop("more"), **fields}
 
 
 def _to_change(entry: dict[str, Any]) -> Change:
     known = {key: value for key, value in entry.items() if key in Change._fields and key != "more"}
     more = {key: value for key, value in entry.items() if key not in known}
-    change = Change(**{**known, "action": Action(*entry["action"]), "undo": Action(*entry["undo"]), "more": more})
+    known.update(action=Action(*entry["action"]), undo=Action(*entry["undo"]))
+    left = tuple([*each] for each in known.pop("left", ()))
+    change = Change(**known, more=more, left=left)
     _check_texts(change.id, change.rule, change.until, change.action.target, change.undo.target)
     _check_numbers(change.since_seconds, change.since_wall_seconds, change.tries)
     _check_numbers(*(each for each in (change.calm_seconds, change.calm_since_seconds) if each is not None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.config.settings import Settings
@@ -11,6 +11,7 @@ from vpsmon.recovery.actions import Effectors
 from vpsmon.recovery.actions.outcome import Refused
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.last_hand import expect_left
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.messages import UNTIL_API_ANSWERS, describe, describe_done
 from vpsmon.recovery.model import Action, Change, Decision, Incident, Outcome, Snapshot, Step, Undo
@@ -66,6 +67,8 @@ class StepTaker:
         if result.is_refused:
             self._write_refusal(record, changes, decision._replace(error=result.error))
             return
+        if step.undo and result.left:
+            self._book.note_left(step.undo.action, result.left)
         decision = decision._replace(error=result.error, is_by_signals=result.is_by_signals)
         outcome = self._verify(rule, incident, step, changes, result.error)
         if outcome == "failing" and not step.verify_seconds:
@@ -102,11 +105,13 @@ class StepTaker:
             until=undo.until,
             since_seconds=now,
             since_wall_seconds=self._journal.wall_seconds(),
+            left=expect_left(action, undo.action),
         )
 
     def _perform(self, action: Action) -> _Result:
         try:
-            return _Result(is_by_signals=self._effectors.perform(action).is_by_signals)
+            done = self._effectors.perform(action)
+            return _Result(is_by_signals=done.is_by_signals, left=done.left)
         except Refused as refusal:
             return _Result(str(refusal), is_refused=True)
         except ReadError as error:
@@ -186,6 +191,7 @@ class _Result(NamedTuple):
     error: str = ""
     is_refused: bool = False
     is_by_signals: bool = False
+    left: Sequence[Any] = ()
 
 
 def _describe_pending(rule: Rule, incident: Incident, step: Step, changes: list[Change], now: float) -> dict[str, Any]:
