@@ -14,7 +14,7 @@ from typing import Any
 from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.findings import ReadError
+from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.passes.run_check import Attempt
 from vpsmon.recovery.actions.outcome import Done, Gone, Refused
 from vpsmon.recovery.engine.store import Record
@@ -187,6 +187,8 @@ class SimMachine:
         return [self._read(check) for check in checks]
 
     def _read(self, check: Any) -> Attempt:
+        if check.__name__ not in READERS:
+            return Attempt(check, None, NotApplicable("not here"))
         if self.stack.docker_hangs and ".stack." in check.__name__:
             return Attempt(check, None, ReadError("Docker does not answer in time"))
         return Attempt(check, READERS[check.__name__](self.stack), None)
@@ -280,7 +282,8 @@ class SimEffectors:
 
     def __init__(self, stack: SimStack) -> None:
         self.stack = stack
-        self.times: list[float] = []
+        # Those of the urgent rule have a budget of their own.
+        self.times: dict[bool, list[float]] = {False: [], True: []}
         self.total = 0
         self.crashes = 0
         self.with_faults = True
@@ -317,8 +320,10 @@ class SimEffectors:
         stack = self.stack
         self.total += 1
         if action.verb != "start_sessions" and not self.by_hand:
-            self.times = [each for each in self.times if stack.seconds - each < 3600] + [stack.seconds]
-            assert len(self.times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, f"more actions in an hour: {action}"
+            is_urgent = "default_grace_seconds" in action.details
+            times = [each for each in self.times[is_urgent] if stack.seconds - each < 3600] + [stack.seconds]
+            self.times[is_urgent] = times
+            assert len(times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, f"more actions in an hour: {action}"
         if action.verb == "start_session":
             assert stack.session == "STOPPED", "a session was started for nothing"
         container = next((each for each in stack.containers.values() if each.id == action.target), None)
@@ -339,11 +344,11 @@ class SimEffectors:
             assert container.order != "stop", f"{name} was started against its owner's order"
             assert container.stopped_by_recovery or is_failed or container.is_up, f"{name} was started for nothing"
         elif action.verb == "set_memory_limit":
-            is_back = action.details["memory_bytes"] == container.own_limit
-            assert looped or is_back, f"{name} got another limit for nothing"
             assert container.order != "limit" or action.details["memory_bytes"] >= container.own_limit, (
                 f"the limit of {name} was set back against its owner's order"
             )
+            is_back = action.details["memory_bytes"] == container.own_limit
+            assert looped or is_back, f"{name} got another limit for nothing"
 
     def _find(self, action: Action) -> SimContainer:
         container = next((each for each in self.stack.containers.values() if each.id == action.target), None)

@@ -67,7 +67,7 @@ def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
 
 
 def spend_without_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.engine.memory.Book.count_actions", lambda book, now: 0)
+    patch.setattr("vpsmon.recovery.engine.memory.Book.count_actions", lambda book, now, is_urgent=False: 0)
     patch.setattr("vpsmon.recovery.engine.engine.find_pause", lambda rule, record, now: 0.0)
 
 

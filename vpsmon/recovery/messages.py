@@ -130,6 +130,10 @@ def explain(decision: Decision) -> str:
 
 def _describe_dependency(needed: Dependency) -> str:
     name = clean(needed.name)
+    if needed.state == "recovering":
+        return f"{name} says that it is starting, recovering or loading: a restart would only begin that anew"
+    if needed.state == "short":
+        return "memory is short, and a restart needs more of it: that comes first"
     if needed.state == "started":
         return f"{name}, which it needs, was started {format_duration(needed.seconds)} ago: that may have helped"
     return f"{name}, which it needs, is {needed.state}: that comes first"

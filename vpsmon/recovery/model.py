@@ -66,7 +66,10 @@ class Step(NamedTuple):
 
 
 class Dependency(NamedTuple):
-    """What has to be repaired first: a container that is `exited`, `unhealthy` …, or `started` so many seconds ago."""
+    """What comes first: a container that is `exited`, `unhealthy` …, or `started` so many seconds ago.
+
+    Or that the container itself is `recovering`, or that memory is `short`.
+    """
 
     name: str
     state: str

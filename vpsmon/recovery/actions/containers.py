@@ -19,6 +19,7 @@ from vpsmon.stack.docker.containers import Container, parse_container
 from vpsmon.stack.docker.remembered import update
 from vpsmon.stack.docker.stop_by_signal import end_first_process
 from vpsmon.stack.identity.essential import Essentials, is_left_alone
+from vpsmon.stack.identity.roles import find_part
 from vpsmon.system.host import Host
 from vpsmon.system.log import say
 
@@ -26,6 +27,8 @@ from vpsmon.system.log import say
 _DEFAULT_GRACE_SECONDS = 10
 # n8n waits up to 30 s for executions to end; ended before that it leaves with 137 and loses them.
 _N8N_GRACE_SECONDS = 40
+# What is killed before its checkpoint or its last save recovers at the next start, for as long as it may take.
+_DATABASE_GRACE_SECONDS = 60
 # An engine under memory pressure is slow; it must not keep a recovery for ever.
 _DOCKER_TIMEOUT_SECONDS = 20.0
 # An engine that is not paged out answers in milliseconds. Waited for longer, the machine is frozen before it does.
@@ -44,7 +47,7 @@ class ContainerEffectors:
     def _restart_container(self, action: Action) -> None:
         with self._open(action) as (client, container):
             _refuse_unless_up(container)
-            client.restart(container.id, timeout=_find_grace(container, action))
+            client.restart(container.id, timeout=self._find_grace(container, action))
 
     def _stop_container(self, action: Action) -> Done:
         known = next((each for each in self._known_containers if each.id == action.target), None)
@@ -56,7 +59,7 @@ class ContainerEffectors:
         with self._open(action, timeout_seconds) as (client, container):
             _refuse_unless_up(container)
             self._refuse_unless_spare(container)
-            client.stop(container.id, timeout=_find_grace(container, action))
+            client.stop(container.id, timeout=self._find_grace(container, action))
             return _see_what_is_left(client, action._replace(verb="start_container"))
 
     def _stop_known(self, action: Action, known: Container) -> Done:
@@ -75,7 +78,7 @@ class ContainerEffectors:
     def _stop_without_engine(self, action: Action, container: Container, why: ReadError) -> Done:
         """End it as the engine would, and have it stopped all the same, or a policy would start it again at once."""
         try:
-            end_first_process(self._make_host(), container, _find_grace(container, action))
+            end_first_process(self._make_host(), container, self._find_grace(container, action))
         except ReadError as failure:
             say("warning", f"{why}, and {clean(container.name)} cannot be ended without it: {failure}")
             with suppress(Refused):
@@ -111,6 +114,11 @@ class ContainerEffectors:
             # Both at once: one alone is refused where it would pass the other.
             client.update_container(container.id, mem_limit=memory_bytes, memswap_limit=memory_and_swap_bytes)
             return _see_what_is_left(client, action)
+
+    def _find_grace(self, container: Container, action: Action) -> int:
+        """Return the seconds that the container has to end; a database at least a minute, whatever it asks for."""
+        is_database = find_part(container, self._settings).role in ("database", "cache")
+        return max(_find_own_grace(container, action), _DATABASE_GRACE_SECONDS if is_database else 0)
 
     @contextmanager
     def _open(self, action: Action, timeout_seconds: float | None = None) -> Iterator[tuple[Engine, Container]]:
@@ -158,7 +166,7 @@ def _refuse_if_left_alone(container: Container) -> None:
         raise Refused(f"{clean(container.name)} carries the label vpsmon.recover=false")
 
 
-def _find_grace(container: Container, action: Action) -> int:
+def _find_own_grace(container: Container, action: Action) -> int:
     """Return the seconds that the container has to end: its own, else what n8n needs, else the default."""
     if container.stop_timeout_seconds is not None:
         return container.stop_timeout_seconds

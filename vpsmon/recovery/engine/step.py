@@ -19,6 +19,8 @@ from vpsmon.recovery.rule import Rule
 
 POLL_SECONDS = 2.0
 _MOST_CALM_DOUBLINGS = 5
+# A machine that thrashes is lost within minutes: what saves it is never waited for longer.
+_LONGEST_URGENT_PAUSE_SECONDS = 120.0
 
 
 def find_pause(rule: Rule, record: dict[str, Any], now: float) -> float:
@@ -26,6 +28,8 @@ def find_pause(rule: Rule, record: dict[str, Any], now: float) -> float:
     if record["last"] is None:
         return 0.0
     pause_seconds: float = rule.cooldown_seconds * 2 ** min(record["attempts"] - 1, 10)
+    if rule.is_urgent:
+        pause_seconds = min(pause_seconds, _LONGEST_URGENT_PAUSE_SECONDS)
     return float(record["last"]) + pause_seconds - now
 
 
@@ -59,7 +63,7 @@ class StepTaker:
         decision = decide(rule, incident)._replace(action=step.action, attempts=record["attempts"] + 1)
         if not self._effectors.is_real:
             self._effectors.perform(step.action)
-            self._book.note_attempt(rule.name, incident, step.action, self._journal.now())
+            self._book.note_attempt(rule.name, incident, step.action, self._journal.now(), rule.is_urgent)
             self._journal.say(decision._replace(ending="dry_run"))
             return
         changes = self._write_intention(rule, incident, step, record, decision)
@@ -85,7 +89,7 @@ class StepTaker:
             undos.append(Undo(step.follow_up, 0.0, UNTIL_API_ANSWERS))
         changes = [self._make_change(rule.name, step.action, undo, record["attempts"], now) for undo in undos]
         new = [change for change in changes if self._book.add_change(change)]
-        self._book.note_attempt(rule.name, incident, step.action, now)
+        self._book.note_attempt(rule.name, incident, step.action, now, rule.is_urgent)
         record.update(told="act", pending=_describe_pending(rule, incident, step, new, now))
         self._journal.log(decision._replace(ending="begun"))
         self._journal.commit()
