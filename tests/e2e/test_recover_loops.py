@@ -111,6 +111,18 @@ def test_another_loop_is_restarted_twice_then_stopped_only_where_it_is_not_essen
         )
 
 
+def test_a_healthy_container_that_is_restarted_by_hand_for_minutes_is_no_loop(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path, RESTART_LOOP_COUNT=2)
+    with run_container(engine, "web", SLEEP, restart_policy={"Name": "no"}, **QUICK) as container:
+        for _ in range(8):
+            assert bench.run("loops").decisions == []
+            container.restart(timeout=0)
+            bench.offset += 1
+        assert status(container) == "running"
+
+
 def test_a_deployment_with_three_restarts_is_no_loop(engine: DockerEngine, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with run_container(engine, "web", SLEEP, **QUICK) as container:

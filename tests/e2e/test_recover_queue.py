@@ -233,6 +233,21 @@ def test_n8n_says_500_after_having_paused_or_lies_about_it(tmp_path: Path, redis
     assert "it is still active" in done(overflow(bench, redis))[0][1]
 
 
+@pytest.mark.parametrize(("tag", "pauses"), [("low-priority", True), ("night", False)])
+def test_a_workflow_without_the_tag_is_never_paused_whatever_the_query_returns(
+    tmp_path: Path, redis: RedisServer, n8n: FakeN8n, tag: str, pauses: bool
+) -> None:
+    bench = queue_bench(tmp_path, redis, n8n, N8N_LOW_PRIORITY_TAG=tag)
+    n8n.ignores_tags = True
+    tagged = {
+        each["name"] for each in n8n.workflows.values() if "low-priority" in [tag["name"] for tag in each["tags"]]
+    }
+    before = active_names(n8n)
+    assert before - tagged
+    overflow(bench, redis)
+    assert active_names(n8n) == (before - tagged if pauses else before)
+
+
 @pytest.mark.parametrize("fault", ["no key", "wrong key", "no scope"])
 def test_without_a_key_that_may_do_it_the_alert_says_how_to_make_one(
     tmp_path: Path, redis: RedisServer, n8n: FakeN8n, telegram: FakeTelegram, fault: str

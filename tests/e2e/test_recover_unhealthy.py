@@ -170,3 +170,13 @@ def test_switched_off_it_says_what_it_would_do(engine: DockerEngine, tmp_path: P
         assert decision.verdict == "disabled"
         assert "it would restart the container n8n" in wording.text
         assert list_actions(engine, since) == []
+
+
+def test_a_database_has_a_minute_to_end(engine: DockerEngine, tmp_path: Path) -> None:
+    """Killed after the engine's 10 s it would have to recover at its next start."""
+    ends_late = ["sh", "-c", "trap 'sleep 12; touch /saved; exit 0' TERM; while true; do sleep 0.1; done"]
+    bench = Bench(tmp_path)
+    with run_container(engine, "redis", ends_late) as redis:
+        effectors = RealEffectors(bench.settings, bench.make_host)
+        effectors.perform(Action("restart_container", str(redis.id), "redis"))
+        assert redis.exec_run(["test", "-e", "/saved"]).exit_code == 0

@@ -14,7 +14,7 @@ from typing import Any
 from vpsmon.checks.kernel import memory, pressure, refaults, swap
 from vpsmon.checks.stack import container_memory, container_restarts, container_state, n8n, waha
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.findings import ReadError
+from vpsmon.core.findings import NotApplicable, ReadError
 from vpsmon.passes.run_check import Attempt
 from vpsmon.recovery.actions.outcome import Done, Gone, Refused
 from vpsmon.recovery.engine.store import Record
@@ -60,7 +60,11 @@ class SimContainer:
         self.limit = LIMIT
         self.restarts = 0
         self.started = stack.wall()
+        self.finished: float | None = None
         self.stopped_by_recovery = False
+        # What its owner has said last: that it shall run or not, or how much memory it shall have.
+        self.order = ""
+        self.own_limit = LIMIT
         # Why its last start failed; `starts_again`: the next one does not.
         self.start_error = ""
         self.starts_again = True
@@ -132,7 +136,7 @@ class SimStack:
             each.is_unhealthy = each.loops = each.heals_on_restart = False
             each.needs_bytes = 0
             if each.status == "exited" and not each.stopped_by_recovery:
-                each.status, each.started, each.start_error = "running", self.wall(), ""
+                each.status, each.started, each.start_error, each.order = "running", self.wall(), "", ""
 
     def recreate(self, name: str) -> None:
         self.containers[name] = SimContainer(self, name)
@@ -183,6 +187,8 @@ class SimMachine:
         return [self._read(check) for check in checks]
 
     def _read(self, check: Any) -> Attempt:
+        if check.__name__ not in READERS:
+            return Attempt(check, None, NotApplicable("not here"))
         if self.stack.docker_hangs and ".stack." in check.__name__:
             return Attempt(check, None, ReadError("Docker does not answer in time"))
         return Attempt(check, READERS[check.__name__](self.stack), None)
@@ -209,7 +215,8 @@ def inspect(stack: SimStack, each: SimContainer) -> Container:
         memory_limit_bytes=each.limit,
         restart_count=each.restarts,
         started_wall_seconds=each.started,
-        finished_wall_seconds=stack.wall(),
+        finished_wall_seconds=each.finished,
+        memory_and_swap_limit_bytes=2 * each.limit,
         restart_policy="always",
         start_error=each.start_error,
     )
@@ -275,7 +282,8 @@ class SimEffectors:
 
     def __init__(self, stack: SimStack) -> None:
         self.stack = stack
-        self.times: list[float] = []
+        # Those of the urgent rule have a budget of their own.
+        self.times: dict[bool, list[float]] = {False: [], True: []}
         self.total = 0
         self.crashes = 0
         self.with_faults = True
@@ -290,11 +298,11 @@ class SimEffectors:
         self.stack.advance(5)
         if 0.11 < fault < 0.13:
             self._let_it_vanish(action)
-        getattr(self, f"_{action.verb}")(action)
+        done = getattr(self, f"_{action.verb}")(action)
         self._crash(0.05 < fault < 0.08)
         if fault < 0.11:
             raise ReadError("HTTP 500")
-        return Done()
+        return done or Done()
 
     def _let_it_vanish(self, action: Action) -> None:
         """Somebody makes the container anew while recovery reaches for it."""
@@ -312,8 +320,10 @@ class SimEffectors:
         stack = self.stack
         self.total += 1
         if action.verb != "start_sessions" and not self.by_hand:
-            self.times = [each for each in self.times if stack.seconds - each < 3600] + [stack.seconds]
-            assert len(self.times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, f"more actions in an hour: {action}"
+            is_urgent = "default_grace_seconds" in action.details
+            times = [each for each in self.times[is_urgent] if stack.seconds - each < 3600] + [stack.seconds]
+            self.times[is_urgent] = times
+            assert len(times) <= SETTINGS.RECOVERY_MAX_ACTIONS_PER_HOUR, f"more actions in an hour: {action}"
         if action.verb == "start_session":
             assert stack.session == "STOPPED", "a session was started for nothing"
         container = next((each for each in stack.containers.values() if each.id == action.target), None)
@@ -331,9 +341,14 @@ class SimEffectors:
             assert container.is_unhealthy or looped or is_stuck or is_dead, f"{name} was restarted for nothing"
         elif action.verb == "start_container":
             is_failed = bool(container.start_error)
+            assert container.order != "stop", f"{name} was started against its owner's order"
             assert container.stopped_by_recovery or is_failed or container.is_up, f"{name} was started for nothing"
         elif action.verb == "set_memory_limit":
-            assert looped or action.details["memory_bytes"] == LIMIT, f"{name} got another limit for nothing"
+            assert container.order != "limit" or action.details["memory_bytes"] >= container.own_limit, (
+                f"the limit of {name} was set back against its owner's order"
+            )
+            is_back = action.details["memory_bytes"] == container.own_limit
+            assert looped or is_back, f"{name} got another limit for nothing"
 
     def _find(self, action: Action) -> SimContainer:
         container = next((each for each in self.stack.containers.values() if each.id == action.target), None)
@@ -349,9 +364,11 @@ class SimEffectors:
             raise Refused("somebody has stopped it")
         return container
 
-    def _stop_container(self, action: Action) -> None:
+    def _stop_container(self, action: Action) -> Done:
         container = self._find_up(action)
         container.status, container.stopped_by_recovery = "exited", True
+        container.finished = self.stack.wall()
+        return Done(left=[container.started, container.finished])
 
     def _start_container(self, action: Action) -> None:
         container = self._find(action)
@@ -508,11 +525,17 @@ def lose_worker(simulation: Simulation) -> None:
 def fail_to_start(simulation: Simulation) -> None:
     container = simulation.stack.containers[simulation.dice.choice(NAMES)]
     container.status, container.start_error = "exited", "port is already allocated"
+    container.finished = simulation.stack.wall()
     container.starts_again = simulation.dice.random() < 0.6
 
 
 def be_stopped_by_hand(simulation: Simulation) -> None:
-    simulation.stack.containers[simulation.dice.choice(NAMES)].status = "exited"
+    stop_by_hand(simulation, simulation.stack.containers[simulation.dice.choice(NAMES)])
+
+
+def stop_by_hand(simulation: Simulation, container: SimContainer) -> None:
+    container.status, container.order, container.stopped_by_recovery = "exited", "stop", False
+    container.finished, container.start_error = simulation.stack.wall(), ""
 
 
 def be_idle(simulation: Simulation) -> None:
@@ -546,6 +569,28 @@ def meddle(simulation: Simulation) -> None:
     for each in simulation.stack.containers.values():
         if each.status == "exited":
             each.status, each.started, each.stopped_by_recovery = "running", simulation.stack.wall(), False
+            each.order = ""
 
 
-TROUBLES = (jump, reboot, hang, deploy, meddle)
+def raise_by_hand(simulation: Simulation) -> None:
+    """Somebody gives more to what recovery has given more."""
+    for each in simulation.stack.containers.values():
+        if each.limit != each.own_limit:
+            each.limit = each.own_limit = 2 * each.limit
+            each.order = "limit"
+
+
+def stop_for_good(simulation: Simulation) -> None:
+    """Somebody starts what recovery has stopped, and then stops it himself, between two looks.
+
+    Not where recovery was killed before it saw how it left it: nobody can know then.
+    """
+    changes = json.loads(simulation.store.text or "{}").get("changes", [])
+    seen = {each["undo"][1] for each in changes if each["left"]}
+    for each in simulation.stack.containers.values():
+        if each.stopped_by_recovery and each.id in seen and each.finished != simulation.stack.wall():
+            each.started = simulation.stack.wall()
+            stop_by_hand(simulation, each)
+
+
+TROUBLES = (jump, reboot, hang, deploy, meddle, raise_by_hand, raise_by_hand, stop_for_good)

@@ -277,6 +277,26 @@ class Life:
         return finding
 
 
+def test_a_healthy_one_that_is_restarted_by_hand_again_and_again_is_no_loop() -> None:
+    life = Life()
+    life.look()
+    for number in range(7):
+        stopped = Death(0.0, (143, 137, 0)[number % 3])
+        finding = life.look(after_seconds=40, started_wall_seconds=float(number), death=stopped)
+        assert (finding.value, finding.status) == (number + 1, "ok")
+    assert finding.message.startswith(
+        "7 restarts in 5 min, 7 of them by hand or by a tool; before the last one it exited"
+    )
+
+
+@pytest.mark.parametrize("death", [Death(0.0, 3), Death(0.0, 137, cause="oom_at_limit")])
+def test_one_that_ends_by_itself_and_is_started_by_a_tool_is_a_loop(death: Death) -> None:
+    life = Life()
+    life.look()
+    findings = [life.look(after_seconds=40, started_wall_seconds=float(number), death=death) for number in range(7)]
+    assert findings[-1].status == "warning"
+
+
 def test_the_first_look_has_no_count_and_says_so() -> None:
     finding = Life().look(restart_count=9)
     assert (finding.status, finding.value) == ("skipped", None)

@@ -18,7 +18,7 @@ from vpsmon.recovery.engine.memory import Book
 from vpsmon.recovery.engine.step import find_pause
 from vpsmon.recovery.model import Action, Change, Incident
 from vpsmon.recovery.rules import load_rules
-from vpsmon.state.recovery_file import list_stopped_ids
+from vpsmon.state.recovery_file import Clocks, list_excused_ids, list_stopped_ids
 
 WALL = 1_800_000_000.0
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -169,3 +169,37 @@ def test_the_effector_itself_refuses_to_stop_what_is_essential(monkeypatch: pyte
     monkeypatch.setattr("vpsmon.stack.docker.client.open_client", lambda timeout: contextlib.nullcontext(Client()))
     with pytest.raises(Refused, match="essential"):
         RealEffectors(DEFAULTS).perform(STOP)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields", "later_seconds", "is_excused"),
+    [
+        ({}, {}, 60.0, True),
+        ({"ENABLE_AUTO_RECOVERY": False}, {}, 60.0, False),
+        ({"RECOVERY_MAX_ACTIONS_PER_HOUR": 0}, {}, 60.0, False),
+        # Starting it has failed for good, or only a person may start it.
+        ({}, {"calm_seconds": None}, 60.0, False),
+        ({}, {"calm_since_seconds": 100.0}, 600.0, True),
+        # Nobody has undone it an hour after its time; or recovery does not run at all.
+        ({}, {"calm_since_seconds": -4000.0}, 600.0, False),
+        ({}, {}, 4000.0, False),
+        # A machine that does not become calm for a day.
+        ({}, {"since_seconds": -90_000.0}, 60.0, False),
+    ],
+)
+def test_an_excuse_has_an_end(
+    settings: dict[str, Any], fields: dict[str, Any], later_seconds: float, is_excused: bool
+) -> None:
+    book = Book({}, "a", 0.0, WALL)
+    book.add_change(change()._replace(**fields))
+    content = save(book, 100.0, WALL)
+    excused = list_excused_ids(content, DEFAULTS._replace(**settings), Clocks("a", 100.0 + later_seconds))
+    assert excused == ({"abc"} if is_excused else set())
+
+
+def test_hours_without_power_end_no_excuse() -> None:
+    book = Book({}, "a", 0.0, WALL)
+    book.add_change(change())
+    content = save(book, 20_000.0, WALL)
+    assert list_excused_ids(content, DEFAULTS, Clocks("b", 60.0)) == {"abc"}
+    assert list_excused_ids(content, DEFAULTS, Clocks("b", 4000.0)) == set()

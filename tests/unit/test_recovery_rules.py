@@ -9,7 +9,8 @@ import pytest
 from vpsmon.checks.kernel import swap
 from vpsmon.checks.stack import container_memory, n8n, waha
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.findings import Finding, Status
+from vpsmon.core.findings import Finding, ReadError, Starting, Status
+from vpsmon.passes.run_check import Attempt
 from vpsmon.recovery.model import Action, Change, Dependency, Incident, Snapshot
 from vpsmon.recovery.rules import (
     container_unhealthy,
@@ -161,6 +162,54 @@ def test_a_stack_of_its_own_does_not_wait_for_the_database_of_another() -> None:
     snapshot = look(sick, container("postgres", "exited", project="crm"))
     (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, {sick.id: [0, NOW - 5]})
     assert incident.waits_for is None
+
+
+def test_nothing_unhealthy_is_restarted_while_memory_is_short() -> None:
+    sick = container("app", health="unhealthy")
+    memory = {sick.id: [0.0, sick.started_wall_seconds]}
+
+    def wait_for(available_mb: int, full_percent: float) -> Dependency | None:
+        shortage = Shortage(1000 * MEGABYTE, available_mb * MEGABYTE, 0, 0, full_percent)
+        snapshot = look(sick, swap=swap.Reading(shortage, 0, 0))
+        (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, memory)
+        return incident.waits_for
+
+    assert wait_for(20, 30.0) == Dependency("memory", "short")
+    assert wait_for(500, 0.0) is None
+
+
+class Answering:
+    """A machine whose databases all answer the same."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.asked: list[str] = []
+
+    def read(self, checks: Any, recall: Any) -> list[Attempt]:
+        self.asked += [each.__name__.rpartition(".")[2] for each in checks]
+        return [Attempt(each, None, self.error) for each in checks]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "error", "state"),
+    [
+        ("postgres", ["postgres"], Starting("the database system is starting up"), "recovering"),
+        ("redis", ["redis"], Starting("it is loading its data"), "recovering"),
+        ("postgres", ["postgres"], ReadError("nobody answers"), None),
+        ("postgres", ["postgres"], None, None),
+        ("app", [], Starting("not asked"), None),
+    ],
+)
+def test_a_database_that_says_it_is_on_its_way_is_waited_for(
+    name: str, asked: list[str], error: Exception | None, state: str | None
+) -> None:
+    sick = container(name, health="unhealthy")
+    memory = {sick.id: [0.0, sick.started_wall_seconds]}
+    (incident,) = container_unhealthy.detect(look(sick), DEFAULTS, memory)
+    machine: Any = Answering(error)
+    waits_for = container_unhealthy.prepare(incident, machine, DEFAULTS).waits_for
+    assert machine.asked == asked
+    assert (waits_for.state if waits_for else None) == state
 
 
 # --- swap_thrashing --------------------------------------------------------------------------------------------------
@@ -429,9 +478,9 @@ def test_the_session_first_then_the_container() -> None:
     assert follow_up.details == {"items": ["default"]}
 
 
-def test_where_other_numbers_work_the_container_comes_last() -> None:
+def test_where_other_numbers_work_the_container_is_well_and_left_alone() -> None:
     (incident,) = stuck(Session("default", "FAILED", None), Session("sales", "WORKING", None))
-    assert verbs(incident) == ["restart_session", "restart_session", "restart_container"]
+    assert verbs(incident) == ["restart_session"] * 3
 
 
 def test_one_that_lost_its_start_is_started() -> None:

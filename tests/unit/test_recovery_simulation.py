@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.simulation import LIMIT, RULES, SETTINGS, Simulation
+from tests.kit.simulation import RULES, SETTINGS, Simulation
 from vpsmon.config.settings import Settings
 from vpsmon.recovery.actions.outcome import Gone, Refused
 from vpsmon.recovery.model import Snapshot
@@ -47,7 +47,7 @@ def assert_all_is_undone(simulation: Simulation) -> None:
     assert json.loads(simulation.store.text)["changes"] == [], "left undone"
     for each in simulation.stack.containers.values():
         assert not each.stopped_by_recovery, f"left undone: {each.name} is stopped"
-        assert each.limit == LIMIT, f"left undone: the limit of {each.name}"
+        assert each.limit == each.own_limit, f"left undone: the limit of {each.name}"
     assert simulation.stack.workflows == {"w1": True, "w2": True}, "left undone: paused workflows"
 
 
@@ -67,7 +67,7 @@ def stop_what_is_essential(patch: pytest.MonkeyPatch) -> None:
 
 
 def spend_without_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("vpsmon.recovery.engine.memory.Book.count_actions", lambda book, now: 0)
+    patch.setattr("vpsmon.recovery.engine.memory.Book.count_actions", lambda book, now, is_urgent=False: 0)
     patch.setattr("vpsmon.recovery.engine.engine.find_pause", lambda rule, record, now: 0.0)
 
 
@@ -84,6 +84,10 @@ def treat_the_healthy(patch: pytest.MonkeyPatch) -> None:
 
 def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpsmon.recovery.rules.start_failed._has_failed", lambda each, settings: each.status == "exited")
+
+
+def overrule_the_owner(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.recovery.engine.undo.is_as_left", lambda undo, left, container: True)
 
 
 def restart_quiet_sessions(patch: pytest.MonkeyPatch) -> None:
@@ -115,7 +119,8 @@ def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
         (stop_what_is_essential, "is essential"),
         (spend_without_end, "more actions in an hour"),
         (treat_the_healthy, "was restarted for nothing"),
-        (start_what_somebody_stopped, "was started for nothing"),
+        (start_what_somebody_stopped, "was started for nothing|was started against its owner's order"),
+        (overrule_the_owner, "against its owner's order"),
         (restart_quiet_sessions, "session was restarted for nothing"),
         (pause_short_queues, "were paused for nothing"),
         (forget_the_way_back, "left undone"),

@@ -294,3 +294,31 @@ def test_a_code_that_nobody_has_scanned_still_waits_for_a_person_when_the_sessio
     _, _, previous = look(working, None)
     assert "not connected (FAILED)" in look(failed, previous)[1]
     assert "not connected (FAILED)" in look('[{"name": "a", "status": "FAILED"}]', None)[1]
+
+
+@pytest.mark.parametrize("jump", [2 * HOUR, -2 * HOUR])
+def test_a_clock_that_is_set_makes_no_session_stuck_and_none_well(jump: float) -> None:
+    story = Story()
+    story.status_after(0, "STARTING")
+    story.now += jump
+    (finding,) = story.pass_with(5, default="STARTING")
+    assert (finding.status, finding.message) == ("warning", "not connected (STARTING) for 5 s")
+    assert story.status_after(HOUR - 6, "STARTING") == "warning"
+    assert story.status_after(1, "STARTING") == "critical"
+    story.now += jump
+    assert story.status_after(1, "STARTING") == "critical"
+
+
+def test_how_long_an_api_does_not_answer_goes_with_the_clock_that_nobody_sets() -> None:
+    story, trouble = Story(), Trouble("silent", "no answer")
+    story.pass_with(0, trouble)
+    story.now += 2 * HOUR
+    assert story.pass_with(5, trouble)[0].status == "warning"
+
+
+def test_over_a_reboot_the_time_of_day_counts() -> None:
+    story = Story()
+    story.status_after(0, "STARTING")
+    reading = Reading(NOW + 2 * HOUR, [Session("default", "STARTING", None)], None, STARTED, False)
+    assert story.memory is not None
+    assert check.judge(reading, DEFAULTS, Previous(story.memory, 0.0))[0].status == "critical"

@@ -14,6 +14,7 @@ from vpsmon.alerts.incidents import Ledger, Notice, format_history
 from vpsmon.alerts.totals import FILE as TOTALS_FILE
 from vpsmon.alerts.totals import load_totals
 from vpsmon.checks import load_checks
+from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, worst_status
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.context import PassContext, StageResult
@@ -22,8 +23,9 @@ from vpsmon.passes.record_history import record_look
 from vpsmon.passes.run_check import Attempt
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.recovery_file import RECOVERY_FILE, list_stopped_ids
+from vpsmon.state.recovery_file import RECOVERY_FILE, Clocks, list_excused_ids
 from vpsmon.system.host import Host
+from vpsmon.system.proc import read_boot_id
 
 ALERT_FILE = "alert_state.json"
 HISTORY_LOG = "alert_history.log"
@@ -48,7 +50,7 @@ def record_stack_stage(context: PassContext, attempts: Sequence[Attempt], entry_
     try:
         with context.state.lock():
             memories = context.recall_memories()
-            stopped_ids = find_stopped_ids(context.state)
+            stopped_ids = find_excused_ids(context.state, context.host, context.config.settings)
             seen = conclude(attempts, context.host, context.config.settings, memories, stopped_ids)
             return _record("stack", context, memories, seen, entry_id)
     except StateError as error:
@@ -115,10 +117,13 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
     return totals.to_state()
 
 
-def find_stopped_ids(state: StateDirectory) -> Collection[str]:
-    """Return the ids of the containers that recovery has stopped. Raises StateError."""
+def find_excused_ids(state: StateDirectory, host: Host, settings: Settings) -> Collection[str]:
+    """Return the ids of the containers that recovery has stopped and will start again. Raises StateError."""
     # Recovery has to find it as it is: without what it remembers it only looks for a while.
-    return list_stopped_ids(state.peek(RECOVERY_FILE) or {})
+    content = state.peek(RECOVERY_FILE)
+    if not content or not content.get("changes"):
+        return ()
+    return list_excused_ids(content, settings, Clocks(read_boot_id(host), host.monotonic_seconds()))
 
 
 def _worry_about_state(state: StateDirectory) -> list[Finding]:

@@ -20,6 +20,7 @@ _MEMORY_LOST = (
     "after manually, and nothing is acted on for now"
 )
 _MANUAL = "manual action needed"
+_OWNER_HAS_SPOKEN = "it is not as recovery left it: somebody has changed it since, so it stays as it is"
 # What is to be done, and how it reads when it has been done.
 _VERBS = {
     "restart_session": ("restart the WhatsApp session {name}", "restarted the WhatsApp session {name}"),
@@ -129,6 +130,10 @@ def explain(decision: Decision) -> str:
 
 def _describe_dependency(needed: Dependency) -> str:
     name = clean(needed.name)
+    if needed.state == "recovering":
+        return f"{name} says that it is starting, recovering or loading: a restart would only begin that anew"
+    if needed.state == "short":
+        return "memory is short, and a restart needs more of it: that comes first"
     if needed.state == "started":
         return f"{name}, which it needs, was started {format_duration(needed.seconds)} ago: that may have helped"
     return f"{name}, which it needs, is {needed.state}: that comes first"
@@ -191,6 +196,8 @@ def _word_undo(decision: Decision) -> Wording:
         if decision.questions:
             result = f"undone as far as possible: {_list_questions(decision)}"
         return Wording(read, text, text, outcome, to_sentences(past, result))
+    if decision.reason == "owner":
+        return Wording(read, text, "", outcome, to_sentences(past, outcome))
     tried = f"tried {decision.attempts} times to {text}: {outcome}"
     alert, advice = to_sentences(past, tried), f"fix the cause, then {UNTIL_RESTORE}"
     return Wording(read, text, text if decision.action else "", outcome, alert, advice)
@@ -202,8 +209,10 @@ def _describe_undoing(decision: Decision) -> str:
     if decision.ending == "undone":
         return "; ".join(part for part in ("done", _list_questions(decision)) if part)
     if decision.ending == "forgotten":
-        removed = "it was removed or made anew, so there is nothing to undo"
-        return removed if decision.reason == "removed" else "it runs again"
+        return {
+            "removed": "it was removed or made anew, so there is nothing to undo",
+            "owner": _OWNER_HAS_SPOKEN,
+        }.get(decision.reason, "it runs again")
     if decision.ending == "failing":
         end = f"; it is not tried again: {UNTIL_RESTORE} does it" if decision.is_last else ""
         return f"it failed: {decision.error}{end}"

@@ -20,7 +20,17 @@ Verdict = Literal["act", "wait", "given up", "budget", "disabled", "person", "no
 Ending = Literal["", "begun", "dry_run", "refused", "undone", "postponed", "forgotten", Outcome]
 # Why nothing is done now, where the verdict alone does not say it; or why something is undone.
 Reason = Literal[
-    "", "dependency", "unreadable", "pause", "other_repair", "memory_lost", "calm", "requested", "removed", "runs_again"
+    "",
+    "dependency",
+    "unreadable",
+    "pause",
+    "other_repair",
+    "memory_lost",
+    "calm",
+    "requested",
+    "removed",
+    "runs_again",
+    "owner",
 ]
 
 
@@ -56,7 +66,10 @@ class Step(NamedTuple):
 
 
 class Dependency(NamedTuple):
-    """What has to be repaired first: a container that is `exited`, `unhealthy` …, or `started` so many seconds ago."""
+    """What comes first: a container that is `exited`, `unhealthy` …, or `started` so many seconds ago.
+
+    Or that the container itself is `recovering`, or that memory is `short`.
+    """
 
     name: str
     state: str
@@ -106,6 +119,8 @@ class Change(NamedTuple):
     tries: int = 0
     # What a newer version has written beside it.
     more: Mapping[str, Any] = {}
+    # The states that recovery may have left, see last_hand.py; () where none was seen.
+    left: tuple[list[Any], ...] = ()
 
 
 class Snapshot(NamedTuple):

@@ -58,5 +58,5 @@ class Rule(NamedTuple):
     confirm_after_seconds: float = 0.0
     # Its incidents are alternatives: after one was seen to the rest may be unnecessary, and none is ever given up.
     has_alternatives: bool = False
-    # It cannot wait until the verification of another rule is over.
+    # It cannot wait until the verification of another rule is over, has a budget of its own, and only short pauses.
     is_urgent: bool = False

@@ -18,7 +18,7 @@ from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.look import Look, look
 from vpsmon.passes.run_check import Attempt
-from vpsmon.passes.stages import HISTORY_LOG, find_stopped_ids
+from vpsmon.passes.stages import HISTORY_LOG, find_excused_ids
 from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.recovery.events import FILE as EVENTS
@@ -90,7 +90,7 @@ def _look(host: Host, config: Config, state: StateDirectory) -> Look:
     try:
         with state.lock():
             memories = Memories(host, state.load(MEMORIES_FILE), with_alerts=False)
-            stopped_ids = find_stopped_ids(state)
+            stopped_ids = find_excused_ids(state, host, config.settings)
     except StateError:
         # Saving the report says what is wrong with the state; what can be read without it is read.
         memories, stopped_ids = Memories(host, {}, with_alerts=False), ()

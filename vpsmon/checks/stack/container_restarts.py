@@ -30,6 +30,8 @@ GROUP = "containers"
 METRICS = {"vpsmon_container_recent_restarts": "Restarts of a container in the last RESTART_LOOP_WINDOW_SEC."}
 _SHORT_RUN_SECONDS = 10
 _STRIKES_OF_A_LOOP = 3
+# What `docker stop`, `docker restart` and a job that is done leave.
+_STATUSES_OF_A_STOP = (0, 137, 143)
 # Enough for the default window at an interval of 5 s; a longer window then counts the latest restarts only.
 _MOST_OBSERVATIONS = 60
 _FIRST_SIGHT = "restarts are counted from one pass to the next, and this container is seen for the first time"
@@ -58,7 +60,10 @@ class Reading(NamedTuple):
 
 
 class History(NamedTuple):
-    """What is known of a container's restarts: `[monotonic seconds, restarts since the look before]` each."""
+    """What is known of a container's restarts: `[monotonic seconds, restarts since the look before, ordered]` each.
+
+    Ordered are those of a person or a tool: the container had not ended by itself.
+    """
 
     restarts: list[list[float]]
     strikes: int
@@ -129,13 +134,21 @@ def _follow(container: Observed, reading: Reading, previous: Previous | None) ->
     restarts = [each for each in (before["restarts"] if before else []) if each[0] > oldest]
     new = _count_new(container, reading, previous)
     if new:
-        restarts.append([round(reading.monotonic_seconds, 1), new])
+        restarts.append([round(reading.monotonic_seconds, 1), new, 0 if _ends_by_itself(container, before) else new])
     return History(
         restarts[-_MOST_OBSERVATIONS:],
         (before["strikes"] if before else 0) + 1 if _is_strike(container, reading, before) else 0,
         before is not None or _is_new(container, reading),
         container.death or (recall_death(before) if before and restarts else None),
     )
+
+
+def _ends_by_itself(container: Observed, before: dict[str, Any] | None) -> bool:
+    """Return whether its engine restarted it, or it ended as no stop does: by its own status, or for want of memory."""
+    if before is None or (container.restart_count and container.restart_count != int(before["count"])):
+        return True
+    death = container.death
+    return death is not None and (bool(death.cause) or death.exit_code not in _STATUSES_OF_A_STOP)
 
 
 def _is_strike(container: Observed, reading: Reading, before: dict[str, Any] | None) -> bool:
@@ -160,17 +173,24 @@ def _count(history: History) -> int:
     return int(sum(each[1] for each in history.restarts))
 
 
+def _count_ordered(history: History) -> int:
+    # The version before did not know which were.
+    return int(sum(each[2] for each in history.restarts if len(each) > 2))
+
+
 def _judge_container(container: Observed, history: History, settings: Settings) -> Finding:
     if container.inspect_error:
         reason = f"Docker cannot inspect it: {container.inspect_error}"
         return unknown("container_restarts", "cannot be counted", reason, object=container.name)
     if not history.is_counted:
         return skipped("container_restarts", "not counted yet", _FIRST_SIGHT, object=container.name)
-    count = _count(history)
-    judgement = judge_above(count, settings.RESTART_LOOP_COUNT, float("inf"))
+    count, ordered = _count(history), _count_ordered(history)
+    judgement = judge_above(count - ordered, settings.RESTART_LOOP_COUNT, float("inf"))
     is_looping = history.strikes >= _STRIKES_OF_A_LOOP
     window = format_duration(settings.RESTART_LOOP_WINDOW_SEC)
     message = f"{count} restart{'' if count == 1 else 's'} in {window}"
+    if ordered:
+        message += f", {ordered} of them by hand or by a tool"
     if judgement.status != "ok":
         message += f", warning above {settings.RESTART_LOOP_COUNT}"
     elif is_looping:

@@ -95,7 +95,7 @@ def read(host: Host, settings: Settings, previous: Previous | None) -> Reading:
 
 def judge(reading: Reading, settings: Settings, previous: Previous | None) -> list[Finding]:
     """Return a finding for each session; while the API is in trouble one for it, and the sessions as unknown."""
-    memory = previous.memory if previous else {}
+    memory = _recall(reading.wall_seconds, previous)
     if reading.trouble is not None:
         names = sorted(clean(name) for name in memory.get("sessions", {}))
         # They keep their rows: a row that vanishes would end its incident.
@@ -114,6 +114,24 @@ def _tell_that_it_answers(has_sessions: bool) -> Finding:
         return ok("waha_session", "WAHA's API answers again")
     reason = "start a session in WAHA's dashboard and scan its code with the phone"
     return skipped("waha_session", "WAHA has no session", reason)
+
+
+def _recall(wall_seconds: float, previous: Previous | None) -> dict[str, Any]:
+    """Return what was remembered, its times as the clock of now would have shown them: one that was set moves none.
+
+    Over a reboot only the time of day knows how long it took.
+    """
+    memory = previous.memory if previous else {}
+    looked = memory.get("looked")
+    if previous is None or looked is None or previous.elapsed_seconds <= 0:
+        return memory
+    jump = wall_seconds - (looked + previous.elapsed_seconds)
+    sessions = {
+        name: [kind, status, since + jump] for name, (kind, status, since) in memory.get("sessions", {}).items()
+    }
+    trouble_since = memory.get("trouble_since")
+    moved = {} if trouble_since is None else {"trouble_since": trouble_since + jump}
+    return {**memory, **moved, "sessions": sessions}
 
 
 def _follow(reading: Reading, memory: dict[str, Any]) -> dict[str, _State]:
@@ -222,15 +240,16 @@ def _trouble_since(reading: Reading, memory: dict[str, Any]) -> float:
 
 def remember(reading: Reading, previous: Previous | None) -> dict[str, Any]:
     """Return since when each session is as it is, since when the API is in trouble, and when WAHA was started."""
-    memory = previous.memory if previous else {}
+    memory = _recall(reading.wall_seconds, previous)
+    looked = {"looked": reading.wall_seconds}
     if reading.trouble is None:
         sessions = {name: list(state) for name, state in _follow(reading, memory).items()}
         started = memory.get("started") if reading.started_wall_seconds is None else reading.started_wall_seconds
         answered = reading.wall_seconds if reading.is_on_loopback else None
-        return {"sessions": sessions, "started": started, "answered_on_loopback": answered}
+        return {"sessions": sessions, "started": started, "answered_on_loopback": answered, **looked}
     if reading.trouble.kind in ("refused", "replaced"):
-        return memory
-    return {**memory, "trouble_since": _trouble_since(reading, memory)}
+        return {**memory, **looked}
+    return {**memory, "trouble_since": _trouble_since(reading, memory), **looked}
 
 
 def count_connections(reading: Reading) -> dict[str, int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from vpsmon.core.findings import ReadError
 from vpsmon.recovery.model import Question
@@ -17,7 +18,11 @@ class Gone(Refused):
 
 
 class Done(NamedTuple):
-    """That it was done: whether by signals, without the engine; and what is left for a person to decide."""
+    """That it was done: whether by signals, without the engine; and what is left for a person to decide.
+
+    `left` is the state in which it has left a container, as last_hand.py reads it; () where that was not seen.
+    """
 
     is_by_signals: bool = False
     questions: tuple[Question, ...] = ()
+    left: Sequence[Any] = ()

@@ -145,9 +145,10 @@ class Engine:
         wait_seconds = find_pause(rule, record, now)
         if wait_seconds > 0:
             return decision._replace(verdict="wait", reason="pause", wait_seconds=wait_seconds)
-        if self._book.is_being_treated(rule.name, incident.touches, now, _SETTLE_SECONDS):
+        is_treated = self._book.is_being_treated(rule.name, incident.touches, now, _SETTLE_SECONDS)
+        if is_treated and not rule.is_urgent:
             return decision._replace(verdict="wait", reason="other_repair")
-        if self._book.count_actions(now) >= self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR:
+        if self._book.count_actions(now, rule.is_urgent) >= self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR:
             return decision._replace(verdict="budget", limit=self._settings.RECOVERY_MAX_ACTIONS_PER_HOUR)
         return decision
 
@@ -174,6 +175,10 @@ class Engine:
             confirmed = rule.prepare(confirmed, self._machine, self._settings)
         except ReadError as error:
             decision = decide(rule, confirmed)._replace(verdict="hold", reason="unreadable", error=str(error))
+            self._pass_over(rule, confirmed, decision)
+            return False
+        if confirmed.waits_for:
+            decision = decide(rule, confirmed)._replace(verdict="hold", reason="dependency")
             self._pass_over(rule, confirmed, decision)
             return False
         if not confirmed.steps:

@@ -20,7 +20,7 @@ _FORGET_AFTER_SECONDS = 6 * 3600.0
 # After this much trouble of its own (an unreadable file) recovery only looks.
 QUIET_SECONDS = 600.0
 _MOST_NOTICES = 50
-_KEYS = ("clock", "actions", "incidents", "changes", "memories", "notices", "quiet_until")
+_KEYS = ("clock", "actions", "urgent_actions", "incidents", "changes", "memories", "notices", "quiet_until")
 
 
 class Book:
@@ -36,7 +36,9 @@ class Book:
             elapsed = monotonic_seconds - clock["monotonic"] if is_same_boot else wall_seconds - clock["wall"]
         self._offset = (float(clock["seconds"]) + max(0.0, elapsed) if clock else 0.0) - monotonic_seconds
         now = self.at(monotonic_seconds)
-        self.actions: list[float] = [min(float(each), now) for each in content.get("actions", [])]
+        self.actions = _read_times(content.get("actions", []), now)
+        # The budget of the urgent rules is their own: what others have done must not keep them from saving the machine.
+        self.urgent_actions = _read_times(content.get("urgent_actions", []), now)
         self.incidents: dict[str, dict[str, Any]] = {
             str(key): _check_record(record, now) for key, record in content.get("incidents", {}).items()
         }
@@ -61,12 +63,14 @@ class Book:
     def to_content(self, monotonic_seconds: float, wall_seconds: float) -> dict[str, Any]:
         """Return the content of the file, without what is too old to matter."""
         now = self.at(monotonic_seconds)
-        self.actions = [each for each in self.actions if now - each < HOUR_SECONDS]
+        for times in (self.actions, self.urgent_actions):
+            times[:] = [each for each in times if now - each < HOUR_SECONDS]
         self.incidents = {key: record for key, record in self.incidents.items() if not _is_over(record, now)}
         return {
             **self._more,
             "clock": {"boot_id": self._boot_id, "monotonic": monotonic_seconds, "wall": wall_seconds, "seconds": now},
             "actions": self.actions,
+            "urgent_actions": self.urgent_actions,
             "incidents": self.incidents,
             "changes": [_from_change(each) for each in (*self.changes, *self._changes_of_newer_version)],
             "memories": self.memories,
@@ -74,9 +78,9 @@ class Book:
             "quiet_until": self.quiet_until,
         }
 
-    def count_actions(self, now: float) -> int:
-        """Return how many actions there were in the last hour."""
-        return sum(now - each < HOUR_SECONDS for each in self.actions)
+    def count_actions(self, now: float, is_urgent: bool = False) -> int:
+        """Return how many actions there were in the last hour: those of the urgent rules, or all others."""
+        return sum(now - each < HOUR_SECONDS for each in (self.urgent_actions if is_urgent else self.actions))
 
     def find(self, rule: str, incident: Incident, now: float) -> dict[str, Any]:
         """Return the record of an incident that is seen now."""
@@ -87,7 +91,7 @@ class Book:
         record.update(seen=now, name=incident.name, touches=incident.touches)
         return record
 
-    def note_attempt(self, rule: str, incident: Incident, action: Action, now: float) -> None:
+    def note_attempt(self, rule: str, incident: Incident, action: Action, now: float, is_urgent: bool = False) -> None:
         """Count an attempt; where it restarts a whole container, for all incidents of the rule in that container."""
         records = [self.find(rule, incident, now)]
         if action.target == incident.touches:
@@ -100,7 +104,7 @@ class Book:
         for record in records:
             record["attempts"] += 1
             record["last"] = now
-        self.actions.append(now)
+        (self.urgent_actions if is_urgent else self.actions).append(now)
 
     def is_being_treated(self, rule: str, touches: str, now: float, seconds: float) -> bool:
         """Return whether another rule worked at the same container just now."""
@@ -115,7 +119,11 @@ class Book:
         for position, known in enumerate(self.changes):
             if (known.undo.verb, known.undo.target) == (change.undo.verb, change.undo.target):
                 undo, since, wall = known.undo, known.since_seconds, known.since_wall_seconds
-                self.changes[position] = change._replace(undo=undo, since_seconds=since, since_wall_seconds=wall)
+                # Until this one is done, it is still as the one before left it.
+                left = (*known.left, *change.left) if known.left else ()
+                self.changes[position] = change._replace(
+                    undo=undo, since_seconds=since, since_wall_seconds=wall, left=left
+                )
                 return False
         self.changes.append(change)
         return True
@@ -123,6 +131,12 @@ class Book:
     def replace_change(self, change: Change) -> None:
         """Put a change in the place of the one with the same id."""
         self.changes = [change if each.id == change.id else each for each in self.changes]
+
+    def note_left(self, undo: Action, left: Sequence[Any]) -> None:
+        """Remember the state in which the change with this way back has left its container."""
+        for change in self.changes:
+            if (change.undo.verb, change.undo.target) == (undo.verb, undo.target):
+                self.replace_change(change._replace(left=(list(left),)))
 
     def expire_changes(self, identities: Sequence[str]) -> None:
         """Have changes undone by the next run: what was to be done is half done, and nobody knows how far."""
@@ -137,6 +151,11 @@ class Book:
     def count(self, rule: str, outcome: str) -> None:
         """Count an action by its outcome, for the metrics."""
         self.outcomes.append((rule, outcome))
+
+
+def _read_times(times: Sequence[Any], now: float) -> list[float]:
+    """Return the times; one in the future counts as now."""
+    return [min(float(each), now) for each in times]
 
 
 def _is_over(record: dict[str, Any], now: float) -> bool:
@@ -167,14 +186,16 @@ def _to_notice(entry: Sequence[Any]) -> Notice:
 
 
 def _from_change(change: Change) -> dict[str, Any]:
-    fields = {**change._asdict(), "action": list(change.action), "undo": list(change.undo)}
+    fields = {**change._asdict(), "action": list(change.action), "undo": list(change.undo), "left": list(change.left)}
     return {**fields.pop("more"), **fields}
 
 
 def _to_change(entry: dict[str, Any]) -> Change:
     known = {key: value for key, value in entry.items() if key in Change._fields and key != "more"}
     more = {key: value for key, value in entry.items() if key not in known}
-    change = Change(**{**known, "action": Action(*entry["action"]), "undo": Action(*entry["undo"]), "more": more})
+    known.update(action=Action(*entry["action"]), undo=Action(*entry["undo"]))
+    left = tuple([*each] for each in known.pop("left", ()))
+    change = Change(**known, more=more, left=left)
     _check_texts(change.id, change.rule, change.until, change.action.target, change.undo.target)
     _check_numbers(change.since_seconds, change.since_wall_seconds, change.tries)
     _check_numbers(*(each for each in (change.calm_seconds, change.calm_since_seconds) if each is not None))

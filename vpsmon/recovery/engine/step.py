@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.config.settings import Settings
@@ -11,6 +11,7 @@ from vpsmon.recovery.actions import Effectors
 from vpsmon.recovery.actions.outcome import Refused
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.last_hand import expect_left
 from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.messages import UNTIL_API_ANSWERS, describe, describe_done
 from vpsmon.recovery.model import Action, Change, Decision, Incident, Outcome, Snapshot, Step, Undo
@@ -18,6 +19,8 @@ from vpsmon.recovery.rule import Rule
 
 POLL_SECONDS = 2.0
 _MOST_CALM_DOUBLINGS = 5
+# A machine that thrashes is lost within minutes: what saves it is never waited for longer.
+_LONGEST_URGENT_PAUSE_SECONDS = 120.0
 
 
 def find_pause(rule: Rule, record: dict[str, Any], now: float) -> float:
@@ -25,6 +28,8 @@ def find_pause(rule: Rule, record: dict[str, Any], now: float) -> float:
     if record["last"] is None:
         return 0.0
     pause_seconds: float = rule.cooldown_seconds * 2 ** min(record["attempts"] - 1, 10)
+    if rule.is_urgent:
+        pause_seconds = min(pause_seconds, _LONGEST_URGENT_PAUSE_SECONDS)
     return float(record["last"]) + pause_seconds - now
 
 
@@ -58,7 +63,7 @@ class StepTaker:
         decision = decide(rule, incident)._replace(action=step.action, attempts=record["attempts"] + 1)
         if not self._effectors.is_real:
             self._effectors.perform(step.action)
-            self._book.note_attempt(rule.name, incident, step.action, self._journal.now())
+            self._book.note_attempt(rule.name, incident, step.action, self._journal.now(), rule.is_urgent)
             self._journal.say(decision._replace(ending="dry_run"))
             return
         changes = self._write_intention(rule, incident, step, record, decision)
@@ -66,6 +71,8 @@ class StepTaker:
         if result.is_refused:
             self._write_refusal(record, changes, decision._replace(error=result.error))
             return
+        if step.undo and result.left:
+            self._book.note_left(step.undo.action, result.left)
         decision = decision._replace(error=result.error, is_by_signals=result.is_by_signals)
         outcome = self._verify(rule, incident, step, changes, result.error)
         if outcome == "failing" and not step.verify_seconds:
@@ -82,7 +89,7 @@ class StepTaker:
             undos.append(Undo(step.follow_up, 0.0, UNTIL_API_ANSWERS))
         changes = [self._make_change(rule.name, step.action, undo, record["attempts"], now) for undo in undos]
         new = [change for change in changes if self._book.add_change(change)]
-        self._book.note_attempt(rule.name, incident, step.action, now)
+        self._book.note_attempt(rule.name, incident, step.action, now, rule.is_urgent)
         record.update(told="act", pending=_describe_pending(rule, incident, step, new, now))
         self._journal.log(decision._replace(ending="begun"))
         self._journal.commit()
@@ -102,11 +109,13 @@ class StepTaker:
             until=undo.until,
             since_seconds=now,
             since_wall_seconds=self._journal.wall_seconds(),
+            left=expect_left(action, undo.action),
         )
 
     def _perform(self, action: Action) -> _Result:
         try:
-            return _Result(is_by_signals=self._effectors.perform(action).is_by_signals)
+            done = self._effectors.perform(action)
+            return _Result(is_by_signals=done.is_by_signals, left=done.left)
         except Refused as refusal:
             return _Result(str(refusal), is_refused=True)
         except ReadError as error:
@@ -186,6 +195,7 @@ class _Result(NamedTuple):
     error: str = ""
     is_refused: bool = False
     is_by_signals: bool = False
+    left: Sequence[Any] = ()
 
 
 def _describe_pending(rule: Rule, incident: Incident, step: Step, changes: list[Change], now: float) -> dict[str, Any]:

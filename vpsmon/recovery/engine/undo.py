@@ -14,6 +14,7 @@ from vpsmon.recovery.actions import Effectors
 from vpsmon.recovery.actions.outcome import Gone, Refused
 from vpsmon.recovery.engine.journal import Journal
 from vpsmon.recovery.engine.memory import Book
+from vpsmon.recovery.last_hand import UNDOES_A_CONTAINER, adopt_left, is_as_left
 from vpsmon.recovery.messages import UNTIL_RESTORE
 from vpsmon.recovery.model import Change, Decision, Reason, Snapshot
 from vpsmon.recovery.rule import Rule
@@ -22,7 +23,6 @@ from vpsmon.recovery.rule import Rule
 _LATE_SECONDS = 180.0
 _NOTIFIED_AFTER_TRIES = 3
 _LEFT_TO_A_PERSON_AFTER_TRIES = 6
-_OF_CONTAINERS = ("start_container", "set_memory_limit")
 
 
 class Undoer:
@@ -40,9 +40,10 @@ class Undoer:
     def undo_what_is_over(self, rules: Sequence[Rule], snapshot: Snapshot) -> None:
         """Undo at most one change of each rule: what follows from it shows in the next run."""
         for rule in rules:
-            for change in [each for each in self._book.changes if each.rule == rule.name]:
-                if self._forget_if_pointless(change, snapshot):
+            for known in [each for each in self._book.changes if each.rule == rule.name]:
+                if self._forget_if_pointless(known, snapshot):
                     continue
+                change = self._note_what_is_left(known, snapshot)
                 if self._is_due(rule, change, snapshot) and self._may_act(change):
                     self._undo(change, "calm")
                     break
@@ -58,8 +59,19 @@ class Undoer:
         reason = _find_why_pointless(change, snapshot)
         if reason:
             self._book.drop_change(change.id)
-            self._journal.say(self._decide(change)._replace(action=None, ending="forgotten", reason=reason))
+            severity: Severity | None = "info" if reason == "owner" else None
+            decision = self._decide(change)._replace(action=None, ending="forgotten", reason=reason)
+            self._journal.say(decision._replace(severity=severity))
         return bool(reason)
+
+    def _note_what_is_left(self, change: Change, snapshot: Snapshot) -> Change:
+        """Return the change; where nobody has seen how it left its container, that is how it is now."""
+        container = snapshot.find_container(change.undo.target)
+        if container is None or snapshot.has_only_known_containers:
+            return change
+        change = adopt_left(change, container)
+        self._book.replace_change(change)
+        return change
 
     def _is_due(self, rule: Rule, change: Change, snapshot: Snapshot) -> bool:
         """Return whether it has been calm for long enough; every look that is not calm starts the time anew."""
@@ -92,7 +104,8 @@ class Undoer:
             return
         # A failed one waits for as long as the first time before it is tried again.
         change = change._replace(tries=change.tries + 1, calm_since_seconds=None)
-        self._book.replace_change(change)
+        # Cut off, it leaves another state, which is recovery's and not its owner's.
+        self._book.replace_change(change._replace(left=()))
         self._book.actions.append(self._journal.now())
         decision = self._decide(change)._replace(reason=reason)
         self._journal.log(decision._replace(ending="begun"))
@@ -102,7 +115,8 @@ class Undoer:
 
     def _perform(self, change: Change, decision: Decision) -> None:
         try:
-            questions = self._effectors.perform(change.undo).questions
+            details = {**change.undo.details, "left": change.left} if change.left else change.undo.details
+            questions = self._effectors.perform(change.undo._replace(details=details)).questions
         except Gone as gone:
             self._book.drop_change(change.id)
             self._journal.say(decision._replace(ending="gone", error=str(gone)))
@@ -116,11 +130,12 @@ class Undoer:
 
     def _note_failure(self, change: Change, decision: Decision, is_postponed: bool) -> None:
         if is_postponed:
+            self._book.replace_change(change)
             self._journal.say(decision._replace(ending="postponed"))
             return
         is_last = change.tries >= _LEFT_TO_A_PERSON_AFTER_TRIES
         if is_last:
-            self._book.replace_change(change._replace(calm_seconds=None, until=UNTIL_RESTORE))
+            self._book.replace_change(change._replace(calm_seconds=None, until=UNTIL_RESTORE, left=()))
         is_news = change.tries in (_NOTIFIED_AFTER_TRIES, _LEFT_TO_A_PERSON_AFTER_TRIES)
         self._journal.say(
             decision._replace(ending="failing", severity="critical" if is_news else None, is_last=is_last)
@@ -141,10 +156,12 @@ class Undoer:
 
 
 def _find_why_pointless(change: Change, snapshot: Snapshot) -> Reason:
-    if change.undo.verb not in _OF_CONTAINERS or snapshot.containers is None:
+    if change.undo.verb not in UNDOES_A_CONTAINER or snapshot.containers is None:
         return ""
     container = snapshot.find_container(change.undo.target)
     if container is None:
         return "" if snapshot.has_only_known_containers else "removed"
+    if not snapshot.has_only_known_containers and not is_as_left(change.undo, change.left, container):
+        return "owner"
     runs = change.undo.verb == "start_container" and container.status in ("running", "restarting", "paused")
     return "runs_again" if runs and snapshot.seconds - change.since_seconds > _LATE_SECONDS else ""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import cast
+
+from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
-from vpsmon.recovery.model import Dependency, Snapshot
+from vpsmon.core.findings import Starting
+from vpsmon.recovery.machine import Machine
+from vpsmon.recovery.model import Dependency, Incident, Snapshot
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.bindings import Bindings
 from vpsmon.stack.identity.names import Neighbours
@@ -12,6 +18,7 @@ from vpsmon.stack.identity.roles import find_part
 # n8n tries again every few seconds, and its health check runs every 30 s or so: this is two of them, and some time.
 _SETTLE_SECONDS = 90.0
 _DATABASES = ("database", "cache")
+_CHECKS_OF_PROGRAMS = {"postgres": "postgres", "redis": "redis"}
 
 
 def list_database_ids(snapshot: Snapshot, settings: Settings) -> set[str]:
@@ -28,6 +35,16 @@ def find_bad_dependency(snapshot: Snapshot, container: Container, settings: Sett
         if trouble:
             return trouble
     return None
+
+
+def wait_while_it_starts(incident: Incident, machine: Machine, program: str) -> Incident:
+    """Return the incident; of a database that says it is starting, recovering or loading, as one that waits."""
+    if program not in _CHECKS_OF_PROGRAMS:
+        return incident
+    check = cast("Check", importlib.import_module(f"vpsmon.checks.stack.{_CHECKS_OF_PROGRAMS[program]}"))
+    answers = machine.read([check], lambda check: None)
+    is_starting = any(isinstance(each.error, Starting) for each in answers)
+    return incident._replace(waits_for=Dependency(incident.name, "recovering")) if is_starting else incident
 
 
 def _list_needed(bindings: Bindings, container: Container) -> list[Container]:

@@ -10,11 +10,14 @@ from typing import Any
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, format_duration
-from vpsmon.recovery.model import Action, Incident, Outcome, Snapshot, Step, Words
+from vpsmon.recovery.machine import Machine
+from vpsmon.recovery.model import Action, Dependency, Incident, Outcome, Snapshot, Step, Words
 from vpsmon.recovery.rule import Rule
-from vpsmon.recovery.rules._dependencies import find_bad_dependency, list_database_ids
+from vpsmon.recovery.rules._dependencies import find_bad_dependency, list_database_ids, wait_while_it_starts
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.essential import Essentials, is_left_alone, list_network_users
+from vpsmon.stack.identity.roles import find_part
+from vpsmon.system.memory_shortage import is_memory_short
 
 _ATTEMPTS = 3
 # Longer than most start periods; a slower one is reported by a later run.
@@ -59,10 +62,26 @@ def _make_incident(snapshot: Snapshot, container: Container, seconds: float, set
         name=clean(container.name),
         cause="unhealthy",
         steps=() if carries else (step,) * _ATTEMPTS,
-        facts={"seconds": seconds, "network_users": [clean(each.name) for each in users] if carries else []},
+        facts={
+            "seconds": seconds,
+            "network_users": [clean(each.name) for each in users] if carries else [],
+            "program": find_part(container, settings).program,
+        },
         touches=container.id,
-        waits_for=find_bad_dependency(snapshot, container, settings),
+        waits_for=_find_shortage(snapshot, settings) or find_bad_dependency(snapshot, container, settings),
     )
+
+
+def _find_shortage(snapshot: Snapshot, settings: Settings) -> Dependency | None:
+    """Return what has to come first while memory is short: it fails its check for that, and starting takes more."""
+    reading = snapshot.readings.get("swap")
+    is_short = reading is not None and is_memory_short(reading.shortage, settings)
+    return Dependency("memory", "short") if is_short else None
+
+
+def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
+    """Ask a database whether it is on its way."""
+    return wait_while_it_starts(incident, machine, incident.facts["program"])
 
 
 def describe(incident: Incident, action: Action | None) -> Words:
@@ -90,10 +109,11 @@ RULE = Rule(
     name="container_unhealthy",
     commands=("unhealthy",),
     order=20,
-    checks=("stack.container_state",),
+    checks=("stack.container_state", "kernel.swap"),
     cooldown_seconds=300.0,
     detect=detect,
     verify=verify,
     describe=describe,
     remember=remember,
+    prepare=prepare,
 )

@@ -14,10 +14,11 @@ from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.messages import UNTIL_RESTORE
 from vpsmon.recovery.model import Action, Change, Incident, Outcome, Snapshot, Step, Undo, Words
 from vpsmon.recovery.rule import Rule
-from vpsmon.recovery.rules._dependencies import find_bad_dependency
+from vpsmon.recovery.rules._dependencies import find_bad_dependency, wait_while_it_starts
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.docker.exit_causes import recall_death
 from vpsmon.stack.identity.essential import Essentials, is_left_alone
+from vpsmon.stack.identity.roles import find_part
 
 _ROW = "container_restarts"
 # Docker takes a run of 10 s for a success; its longest pause between two starts is a minute.
@@ -62,6 +63,7 @@ def _make_incident(snapshot: Snapshot, container: Container, finding: Finding, s
         steps=_list_steps(snapshot, container, settings),
         facts={
             "restarts": finding.value,
+            "program": find_part(container, settings).program,
             "exit_cause": _find_exit_cause(snapshot, container),
             "own_limit_bytes": limit_bytes and _find_own_limit(snapshot, container, limit_bytes),
             # In the words of the check.
@@ -145,7 +147,8 @@ def _has_room(snapshot: Snapshot, limit_bytes: int) -> bool:
 
 
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
-    """Add what the container said last."""
+    """Add what the container said last; a database that recovers is waited for."""
+    incident = wait_while_it_starts(incident, machine, incident.facts["program"])
     lines = [quote_foreign(each, 200) for each in machine.read_last_log_lines(incident.target, _LOG_LINES)]
     return incident._replace(facts={**incident.facts, "last_lines": lines})
 

@@ -81,8 +81,8 @@ def _make_incident(
         return incident._replace(steps=(own, own, own))
     whole = _restart_container(snapshot, container)
     others_work = any(is_connected(each.status) for each in _list_sessions(snapshot))
-    # All numbers go down with the container: where others work, it comes last.
-    return incident._replace(steps=(own, own, whole) if others_work else (own, whole, whole), touches=container.id)
+    # Another number that works proves that the container is well, and would go down with it.
+    return incident._replace(steps=(own, own, own) if others_work else (own, whole, whole), touches=container.id)
 
 
 def _to_facts(finding: Finding) -> dict[str, str]:

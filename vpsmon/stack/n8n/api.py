@@ -6,6 +6,7 @@ and /publish, which takes the version to publish. Neither the command line nor S
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -54,11 +55,17 @@ def list_active_workflows(host: Host, settings: Settings, tag: str) -> list[Work
         entries = page.get("data") if isinstance(page, dict) else None
         if not isinstance(entries, list):
             raise ReadError("n8n's list of workflows is not as expected: is N8N_URL right?")
-        found += [_parse(entry) for entry in entries if isinstance(entry, dict)]
+        # What a proxy or another version makes of the query must not pause a workflow that nobody has tagged.
+        found += [_parse(entry) for entry in entries if isinstance(entry, dict) and _has_tag(entry, tag)]
         cursor = str(page.get("nextCursor") or "")
         if not cursor:
             break
     return [each for each in found if each.id and each.is_active]
+
+
+def _has_tag(entry: Mapping[str, Any], tag: str) -> bool:
+    tags = entry.get("tags")
+    return isinstance(tags, list) and any(isinstance(each, dict) and each.get("name") == tag for each in tags)
 
 
 def read_workflow(host: Host, settings: Settings, identity: str) -> Workflow | None:
