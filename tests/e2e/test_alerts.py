@@ -318,6 +318,19 @@ def test_the_heartbeat_is_sent_after_each_good_pass_only(workdir: Workdir, teleg
     assert len(telegram.requests) == 1
 
 
+@pytest.mark.parametrize("body", [b"OK (not found)", b"OK (rate limited)", b'{"ok":false,"msg":"Monitor not found."}'])
+def test_a_heartbeat_that_is_refused_with_status_200_is_said(
+    workdir: Workdir, telegram: FakeTelegram, body: bytes
+) -> None:
+    configure(workdir, telegram, HEARTBEAT_URL=f"{telegram.url}/ping/abc")
+    telegram.always = bot_api.Answer(200, body)
+    assert f"HEARTBEAT_URL is refused: {body.decode()}" in run_pass(workdir).stderr
+    assert "FAIL  heartbeat" in workdir.run("selftest").stdout
+    telegram.always = bot_api.Answer(200, b'{"ok":true}')
+    assert "HEARTBEAT_URL" not in run_pass(workdir).stderr
+    assert "OK    heartbeat" in workdir.run("selftest").stdout
+
+
 UUID = "5b2a1c3e-1111-4222-8333-abcdefabcdef"
 
 

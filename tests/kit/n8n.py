@@ -35,6 +35,7 @@ class FakeN8n(LocalServer):
 
     def __init__(self, major: int = 2, key: str = KEY, address: str = "127.0.0.1") -> None:
         super().__init__(address)
+        self.health_path = ["healthz"]
         self.major = major
         self.key = key
         self.scopes = SCOPES
@@ -66,8 +67,8 @@ class FakeN8n(LocalServer):
 
     def judge(self, request: Request) -> Answer:
         parts = request.parts
-        if parts[0] == "healthz":
-            is_ready = not (self.is_database_down and parts[1:] == ["readiness"])
+        if parts[: len(self.health_path)] == self.health_path:
+            is_ready = not (self.is_database_down and parts[len(self.health_path) :] == ["readiness"])
             return reply({"status": "ok" if is_ready else "error"}, 200 if is_ready else 503)
         if parts[0] == "webhook":
             return self._call_webhook(request)

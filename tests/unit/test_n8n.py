@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from tests.kit.n8n import FakeN8n
 from vpsmon.checks.stack import n8n as check
 from vpsmon.checks.stack.n8n import Missing, Reading
 from vpsmon.config.settings import DEFAULTS
-from vpsmon.core.findings import Finding, Previous
-from vpsmon.stack.docker.containers import parse_container
-from vpsmon.stack.n8n.server import N8n, Queue, describe_n8n, is_queue_mode
+from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack.docker.containers import Container, parse_container
+from vpsmon.stack.n8n.health import is_ready
+from vpsmon.stack.n8n.server import N8n, Queue, describe_n8n, find_scheme, is_queue_mode
 from vpsmon.stack.web import Site
+from vpsmon.system.host import Host
 
 EXECUTIONS = {"active": 3, "waiting": 2, "completed": 40, "failed": 5}
 SITE = Site(("http://10.0.0.3:5678",), "address of container n8n")
@@ -151,3 +154,38 @@ def test_what_was_found_is_said_without_a_secret() -> None:
     assert "secret" not in repr(n8n)
     assert is_queue_mode(n8n)
     assert describe_n8n(N8n(SITE, "", None)).endswith("mode not known")
+
+
+def make_container(environment: dict[str, str]) -> Container:
+    words = [f"{name}={value}" for name, value in environment.items()]
+    return parse_container({"Id": "1" * 64, "Name": "/n8n", "Config": {"Env": words}})
+
+
+@pytest.mark.parametrize(
+    ("environment", "health_path"),
+    [
+        ({}, ["healthz"]),
+        ({"N8N_ENDPOINT_HEALTH": "health"}, ["health"]),
+        ({"N8N_PATH": "/n8n/"}, ["healthz"]),
+        ({"N8N_PATH": "/n8n/"}, ["n8n", "healthz"]),
+        ({"N8N_PATH": "/n8n/", "N8N_ENDPOINT_HEALTH": "/up"}, ["n8n", "up"]),
+    ],
+)
+def test_health_is_asked_for_where_the_environment_has_put_it(
+    environment: dict[str, str], health_path: list[str]
+) -> None:
+    with FakeN8n() as n8n:
+        n8n.health_path = health_path
+        found = N8n(Site((n8n.url,), "a test"), "", make_container(environment))
+        assert is_ready(Host(), found)
+        n8n.is_database_down = True
+        assert not is_ready(Host(), found)
+        n8n.health_path = ["elsewhere"]
+        with pytest.raises(ReadError, match=r"answers with HTTP 404.* and not as n8n does: is N8N_URL right\?"):
+            is_ready(Host(), found)
+
+
+def test_tls_is_spoken_to_where_n8n_has_a_certificate_itself() -> None:
+    certificate = {"N8N_SSL_KEY": "/key.pem", "N8N_SSL_CERT": "/cert.pem"}
+    assert find_scheme(make_container({"N8N_PROTOCOL": "https"})) == "http"
+    assert find_scheme(make_container({"N8N_PROTOCOL": "https", **certificate})) == "https"

@@ -11,6 +11,7 @@ from vpsmon.checks.stack import waha as check
 from vpsmon.checks.stack.waha import Reading, Trouble
 from vpsmon.config.settings import DEFAULTS, Settings
 from vpsmon.core.findings import Finding, Previous, ReadError
+from vpsmon.stack import waha
 from vpsmon.stack.docker.addresses import Address
 from vpsmon.stack.docker.containers import Container, parse_container
 from vpsmon.stack.waha import Broken, Session, Waha, describe_waha, is_connected, parse_sessions
@@ -322,3 +323,8 @@ def test_over_a_reboot_the_time_of_day_counts() -> None:
     reading = Reading(NOW + 2 * HOUR, [Session("default", "STARTING", None)], None, STARTED, False)
     assert story.memory is not None
     assert check.judge(reading, DEFAULTS, Previous(story.memory, 0.0))[0].status == "critical"
+
+
+def test_a_waha_with_https_is_asked_by_tls() -> None:
+    assert waha._find_scheme(make_container(WAHA_HTTPS_ENABLED="true")) == "https"
+    assert waha._find_scheme(make_container()) == "http"

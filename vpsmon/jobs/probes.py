@@ -139,7 +139,8 @@ def probe_redis(host: Host, config: Config) -> str:
 def probe_n8n(host: Host, config: Config) -> str:
     """Return which n8n are asked and what they are bound to. Raises ReadError where one is not ready."""
     from vpsmon.stack.n8n.bound import describe_bindings
-    from vpsmon.stack.n8n.server import describe_n8n, is_ready, list_n8n
+    from vpsmon.stack.n8n.health import is_ready
+    from vpsmon.stack.n8n.server import describe_n8n, list_n8n
 
     _recall_identities(host, config)
     texts = []
@@ -209,6 +210,18 @@ def probe_email(host: Host, config: Config) -> str:
     return f"{server.describe()}, to {clean(', '.join(config.settings.EMAIL_TO), 200)}"
 
 
+def probe_heartbeat(host: Host, config: Config) -> str:
+    """Return where the heartbeat goes, after one that healthchecks.io only notes; another service takes it as good."""
+    from vpsmon.passes.heartbeat import name_log_url, ping
+
+    url = config.settings.HEARTBEAT_URL
+    if not url:
+        raise NotApplicable("not set up: set HEARTBEAT_URL to hear of it when the whole machine is gone")
+    log_url = name_log_url(url)
+    ping(host, "POST" if log_url else "GET", log_url or url, b"vpsmon selftest" if log_url else b"")
+    return f"{url.split('/')[2]} takes it"
+
+
 def probe_systemd_units(host: Host, config: Config) -> str:
     """Return that what `vpsmon install` has installed runs."""
     from vpsmon.installation.unit_status import probe_units
@@ -234,5 +247,6 @@ ALL: dict[str, Probe] = {
     "essential": probe_essential,
     "Telegram": probe_telegram,
     "e-mail": probe_email,
+    "heartbeat": probe_heartbeat,
     "units": probe_systemd_units,
 }

@@ -6,6 +6,7 @@ import re
 
 from vpsmon.core.findings import ReadError
 from vpsmon.core.secrets import redact
+from vpsmon.core.text import quote_foreign
 from vpsmon.passes.context import PassContext, StageResult
 from vpsmon.system.host import Host
 from vpsmon.system.log import say
@@ -43,16 +44,39 @@ def explain_undelivered(context: PassContext) -> str | None:
 
 def name_failure_url(url: str) -> str | None:
     """Return where healthchecks.io is told of a failure; None for a service that is not known to have such a place."""
+    return _find_place(url, "fail")
+
+
+def name_log_url(url: str) -> str | None:
+    """Return where healthchecks.io notes a call that is no sign of life; None for another service."""
+    return _find_place(url, "log")
+
+
+def _find_place(url: str, name: str) -> str | None:
     path = re.split("[?#]", url, maxsplit=1)[0].rstrip("/")
-    return f"{path}/fail" if _HOSTED.fullmatch(path) or _OWN.fullmatch(path) else None
+    return f"{path}/{name}" if _HOSTED.fullmatch(path) or _OWN.fullmatch(path) else None
 
 
 def _fetch(host: Host, verb: str, url: str, body: bytes) -> None:
     """A failure is only a warning: the service rings by itself."""
     try:
+        ping(host, verb, url, body)
+    except ReadError as error:
+        say("warning", str(error))
+
+
+def ping(host: Host, verb: str, url: str, body: bytes) -> None:
+    """Call the service. Raises ReadError where it cannot be reached, or knows nothing of this URL.
+
+    healthchecks.io answers 200 `OK (not found)` for a check that was deleted, and `OK (rate limited)`; Uptime Kuma
+    before 1.17 200 `{"ok":false,"msg":"Monitor not found or not active."}`.
+    """
+    try:
         reply = host.request(verb, url, body or None, {}, _TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:
-        say("warning", f"HEARTBEAT_URL cannot be reached: {error}")
-        return
+        raise ReadError(f"HEARTBEAT_URL cannot be reached: {error}") from None
     if not 200 <= reply.status < 300:
-        say("warning", f"HEARTBEAT_URL answered with HTTP status {reply.status}; is the URL right?")
+        raise ReadError(f"HEARTBEAT_URL answered with HTTP status {reply.status}; is the URL right?")
+    said = quote_foreign(reply.body[:500].decode("utf-8", "replace").strip(), 120)
+    if re.match(r"OK \(.+\)$", said) or re.search(r'"ok"\s*:\s*false', said):
+        raise ReadError(f"HEARTBEAT_URL is refused: {said}; is the check still there, and are these too many calls?")

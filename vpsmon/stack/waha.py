@@ -95,7 +95,7 @@ def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
     except ReadError as error:
         raise Silent(str(error)) from None
     if place.container is not None:
-        site = site_of_addresses(place.addresses)
+        site = site_of_addresses(place.addresses, _find_scheme(place.container))
         change = choice.doubt if choice.is_new and settings.WAHA_API_KEY else ""
         return Waha(site, *_find_key(settings, place.container, choice.doubt), place.container, change)
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
@@ -106,6 +106,11 @@ def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
 def _find_port(container: Container) -> int:
     environment = container.environment
     return to_port(environment.get("WHATSAPP_API_PORT") or environment.get("PORT"), _PORT)
+
+
+def _find_scheme(container: Container) -> str:
+    """WAHA serves its port by TLS then, and by nothing else (waha.devlike.pro/docs/how-to/config)."""
+    return "https" if container.environment.get("WAHA_HTTPS_ENABLED", "").lower() == "true" else "http"
 
 
 def _find_choice(host: Host, settings: Settings) -> Choice:

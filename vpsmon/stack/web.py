@@ -32,9 +32,9 @@ def site_of_setting(url: str, key: str) -> Site:
     return Site((url.rstrip("/"),), f"{key} in monitor.conf")
 
 
-def site_of_addresses(addresses: Sequence[Address]) -> Site:
+def site_of_addresses(addresses: Sequence[Address], scheme: str = "http") -> Site:
     """Return the site of a container; there is at least one address."""
-    urls = tuple(f"http://{_bracket(address.host)}:{address.port}" for address in addresses)
+    urls = tuple(f"{scheme}://{_bracket(address.host)}:{address.port}" for address in addresses)
     return Site(urls, addresses[0].source)
 
 

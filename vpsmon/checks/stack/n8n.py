@@ -17,11 +17,11 @@ from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, MetricSample, NotApplicable, Previous, ReadError, Status, ok
 from vpsmon.core.text import format_duration
 from vpsmon.stack.identity.choice import NOTICE_SECONDS
+from vpsmon.stack.n8n.health import is_ready
 from vpsmon.stack.n8n.server import (
     LOOPBACK,
     N8n,
     Queue,
-    is_ready,
     is_worker_dead,
     list_n8n,
     read_executions,

@@ -30,7 +30,6 @@ _ANOTHER_IS_MEANT = "N8N_CONTAINER names another n8n"
 LOOPBACK = Site((f"http://127.0.0.1:{_PORT}",), f"port {_PORT} of this machine")
 # A worker takes the next job at once, and after its start within seconds.
 _DEAD_AFTER_SECONDS = 180.0
-_HEALTH_SECONDS = 1.5
 _PROBE_SECONDS = 1.0
 # More than any number of workers on a small server runs at once (10 each by default).
 _MOST_ACTIVE_LOOKED_AT = 200
@@ -111,7 +110,8 @@ def _list_n8n(host: Host, settings: Settings, was_on_loopback: bool) -> list[N8n
         return [N8n(None, str(error), choice.container)]
     if place.container is not None:
         change = choice.doubt if choice.is_new and settings.N8N_API_KEY else ""
-        return [N8n(site_of_addresses(place.addresses), "", place.container, choice.doubt, change)]
+        site = site_of_addresses(place.addresses, find_scheme(place.container))
+        return [N8n(site, "", place.container, choice.doubt, change)]
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
         doubt = f"a program on port {_PORT} of this machine gets it only where N8N_URL says so"
         return [N8n(LOOPBACK, "", None, doubt)]
@@ -131,11 +131,18 @@ def _describe_container(host: Host, settings: Settings, container: Container, do
         addresses = reach(host, settings, container, _find_port(container), "N8N_URL")
     except ReadError as error:
         return N8n(None, str(error), container, doubt, name=clean(container.name))
-    return N8n(site_of_addresses(addresses), "", container, doubt, name=clean(container.name))
+    return N8n(site_of_addresses(addresses, find_scheme(container)), "", container, doubt, name=clean(container.name))
 
 
 def _find_port(container: Container) -> int:
     return to_port(container.environment.get("N8N_PORT"), _PORT)
+
+
+def find_scheme(container: Container) -> str:
+    """n8n speaks TLS itself only where it has a certificate; N8N_PROTOCOL=https alone is of a proxy before it."""
+    names = ("N8N_SSL_KEY", "N8N_SSL_CERT")
+    has_certificate = all(container.environment.get(name) for name in names)
+    return "https" if has_certificate and container.environment.get("N8N_PROTOCOL") == "https" else "http"
 
 
 def _answers_on_loopback(host: Host) -> bool:
@@ -158,24 +165,6 @@ def describe_n8n(n8n: N8n) -> str:
 def is_queue_mode(n8n: N8n) -> bool:
     """Return whether workers take the executions from Redis."""
     return n8n.get("EXECUTIONS_MODE") == "queue"
-
-
-def is_ready(host: Host, n8n: N8n) -> bool:
-    """Return False when n8n itself says that it is not: its database does not answer. Raises ReadError: no answer."""
-    if n8n.site is None:
-        raise ReadError(n8n.absence)
-    for path in ("/healthz", "/healthz/readiness"):
-        reply = ask(host, n8n.site, path, {}, _HEALTH_SECONDS)
-        if reply.status == 503:
-            return False
-        try:
-            is_well = reply.status == 200 and parse_json(reply.body) == {"status": "ok"}
-        except ValueError:
-            is_well = False
-        # A version without the readiness check answers it with a web page, which says nothing.
-        if not is_well and path == "/healthz":
-            raise ReadError(f"{path} answers with HTTP {reply.status} and not as n8n does: is N8N_URL right?")
-    return True
 
 
 def read_queue(host: Host, settings: Settings, n8n: N8n) -> Queue:
