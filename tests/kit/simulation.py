@@ -28,6 +28,7 @@ from vpsmon.stack.identity.essential import find_essential_name
 from vpsmon.stack.n8n.api import Workflow
 from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
+from vpsmon.state.recovery_file import Clocks, list_excused_ids
 from vpsmon.system.memory_shortage import Shortage
 
 MEGABYTE = 1024 * 1024
@@ -36,6 +37,8 @@ RULES = load_rules()
 ESSENTIAL = ("postgres", "redis", "n8n", "waha", "traefik")
 NAMES = (*ESSENTIAL, "n8n-worker", "crm", "mailer")
 LIMIT = 256 * MEGABYTE
+# A day, and the longest calm that recovery waits for.
+LONGEST_EXCUSE_SECONDS = 86_400 + 32 * 600
 AT_ITS_LIMIT = Death(wall_seconds=0.0, exit_code=137, cause="oom_at_limit")
 
 
@@ -464,12 +467,23 @@ class Simulation:
         self.effectors = SimEffectors(self.stack)
         self.store = SimStore(self.stack)
         self.killed = 0
+        self.excused_since: dict[str, float] = {}
 
     def recover(self, restores: bool = False) -> None:
         try:
             run_rules(SETTINGS, RULES, SimMachine(self.stack), self.effectors, self.store, restores)
         except Crash:
             self.killed += 1
+        self._check_excuses()
+
+    def _check_excuses(self) -> None:
+        """An excuse ends: what stands still for days is a finding, whatever recovery has in mind."""
+        host = SimHost(self.stack)
+        clocks = Clocks(host.read_proc("sys/kernel/random/boot_id"), host.monotonic_seconds())
+        excused = list_excused_ids(json.loads(self.store.text or "{}"), SETTINGS, clocks)
+        self.excused_since = {each: self.excused_since.get(each, self.stack.seconds) for each in excused}
+        for since in self.excused_since.values():
+            assert self.stack.seconds - since < LONGEST_EXCUSE_SECONDS, "an excuse without end"
 
     def live_a_day(self) -> None:
         """Two incidents at most, some trouble around them, then the rest of the day in peace."""

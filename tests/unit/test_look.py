@@ -17,6 +17,7 @@ from vpsmon.core.findings import Finding, NotApplicable
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.look import Look, conclude, look
 from vpsmon.passes.run_check import Attempt
+from vpsmon.state.recovery_file import Stopped
 from vpsmon.system.kernel_log import find_kills, parse_kmsg
 from vpsmon.trends.samples import MACHINE
 
@@ -46,15 +47,36 @@ def recall(machine: FakeMachine, state: Mapping[str, Any] | None = None) -> Memo
 
 def test_what_recovery_has_stopped_is_excused_in_the_first_look_already(machine: FakeMachine) -> None:
     memories = recall(machine)
-    seen = conclude([read_containers(machine)], machine.host(), DEFAULTS, memories, [CONTAINER])
+    seen = conclude([read_containers(machine)], machine.host(), DEFAULTS, memories, Stopped([CONTAINER]))
     assert (find(seen, "blog").status, find(seen, "shop").status) == ("ok", "warning")
     unexcused = conclude([read_containers(machine)], machine.host(), DEFAULTS, recall(machine))
     assert find(unexcused, "blog").status == "warning"
 
 
+@pytest.mark.parametrize("exit_code", [0, 3, 137, 143])
+def test_what_recovery_leaves_stopped_is_a_fault_and_no_order_of_the_owner(
+    machine: FakeMachine, exit_code: int
+) -> None:
+    ended = BLOG._replace(status="exited", exit_code=exit_code)
+    attempt = Attempt(STATE, container_state.Reading([ended], machine.wall_seconds), None)
+    before = container_state.Reading([BLOG._replace(status="running")], machine.wall_seconds)
+    memories = recall(machine)
+    conclude([Attempt(STATE, before, None)], machine.host(), DEFAULTS, memories)
+
+    def status(stopped: Stopped) -> str:
+        machine.sleep(30)
+        later = recall(machine, memories.to_state())
+        (finding,) = conclude([attempt], machine.host(), DEFAULTS, later, stopped).findings
+        assert not (finding.is_reported_once and any(stopped))
+        return finding.status
+
+    assert status(Stopped(excused=[CONTAINER])) == "ok"
+    assert status(Stopped(overdue=[CONTAINER])) == "warning"
+
+
 def test_only_the_check_that_says_so_excuses(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(container_state, "EXCUSES_STOPPED")
-    seen = conclude([read_containers(machine)], machine.host(), DEFAULTS, recall(machine), [CONTAINER])
+    seen = conclude([read_containers(machine)], machine.host(), DEFAULTS, recall(machine), Stopped([CONTAINER]))
     assert find(seen, "blog").status == "warning"
 
 

@@ -170,24 +170,25 @@ def test_nothing_unhealthy_is_restarted_while_memory_is_short() -> None:
 
     def wait_for(available_mb: int, full_percent: float) -> Dependency | None:
         shortage = Shortage(1000 * MEGABYTE, available_mb * MEGABYTE, 0, 0, full_percent)
-        snapshot = look(sick, swap=swap.Reading(shortage, 0, 0))
-        (incident,) = container_unhealthy.detect(snapshot, DEFAULTS, memory)
-        return incident.waits_for
+        (incident,) = container_unhealthy.detect(look(sick), DEFAULTS, memory)
+        machine: Any = Answering(None, swap.Reading(shortage, 0, 0))
+        return container_unhealthy.prepare(incident, machine, DEFAULTS).waits_for
 
     assert wait_for(20, 30.0) == Dependency("memory", "short")
     assert wait_for(500, 0.0) is None
 
 
 class Answering:
-    """A machine whose databases all answer the same."""
+    """A machine whose checks all answer the same."""
 
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: Exception | None, reading: Any = None) -> None:
         self.error = error
+        self.reading = reading
         self.asked: list[str] = []
 
     def read(self, checks: Any, recall: Any) -> list[Attempt]:
         self.asked += [each.__name__.rpartition(".")[2] for each in checks]
-        return [Attempt(each, None, self.error) for each in checks]
+        return [Attempt(each, self.reading, self.error) for each in checks]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_a_database_that_says_it_is_on_its_way_is_waited_for(
     (incident,) = container_unhealthy.detect(look(sick), DEFAULTS, memory)
     machine: Any = Answering(error)
     waits_for = container_unhealthy.prepare(incident, machine, DEFAULTS).waits_for
-    assert machine.asked == asked
+    assert machine.asked == ["swap", *asked]
     assert (waits_for.state if waits_for else None) == state
 
 

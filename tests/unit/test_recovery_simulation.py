@@ -86,6 +86,10 @@ def start_what_somebody_stopped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpsmon.recovery.rules.start_failed._has_failed", lambda each, settings: each.status == "exited")
 
 
+def excuse_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpsmon.state.recovery_file._is_on_its_way", lambda entry, now: True)
+
+
 def overrule_the_owner(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpsmon.recovery.engine.undo.is_as_left", lambda undo, left, container: True)
 
@@ -120,6 +124,7 @@ def forget_no_incident(patch: pytest.MonkeyPatch) -> None:
         (spend_without_end, "more actions in an hour"),
         (treat_the_healthy, "was restarted for nothing"),
         (start_what_somebody_stopped, "was started for nothing|was started against its owner's order"),
+        (excuse_for_ever, "an excuse without end"),
         (overrule_the_owner, "against its owner's order"),
         (restart_quiet_sessions, "session was restarted for nothing"),
         (pause_short_queues, "were paused for nothing"),

@@ -16,14 +16,27 @@ def name_containers(findings: Sequence[Finding], names: Mapping[str, str]) -> li
     return [_name_finding(finding, names) if finding.events else finding for finding in findings]
 
 
-def excuse_stopped(findings: Sequence[Finding], stopped_names: Collection[str]) -> list[Finding]:
-    """Return the findings of a check; a container that recovery has stopped is no fault of the stack."""
-    return [
-        finding._replace(status="ok", message="stopped by recovery; vpsmon status shows until when")
-        if finding.object in stopped_names and finding.status != "ok"
-        else finding
-        for finding in findings
-    ]
+def excuse_stopped(
+    findings: Sequence[Finding], excused_names: Collection[str], overdue_names: Collection[str] = ()
+) -> list[Finding]:
+    """Return the findings of a check; a container that recovery has stopped is no fault of the stack, for a while.
+
+    What recovery leaves stopped looks like an order of the owner, and is none.
+    """
+    return [_judge_stopped(each, excused_names, overdue_names) for each in findings]
+
+
+def _judge_stopped(finding: Finding, excused_names: Collection[str], overdue_names: Collection[str]) -> Finding:
+    if finding.status == "ok" and not finding.is_reported_once:
+        return finding
+    if finding.object in excused_names:
+        return finding._replace(
+            status="ok", message="stopped by recovery; vpsmon status shows until when", is_reported_once=False
+        )
+    if finding.object in overdue_names and finding.status == "ok":
+        message = f"stopped by recovery, which does not start it again by itself; {finding.message}"
+        return finding._replace(status="warning", message=message, is_reported_once=False)
+    return finding
 
 
 def _name_finding(finding: Finding, names: Mapping[str, str]) -> Finding:

@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vpsmon.checks import Check, is_of_kernel
@@ -16,10 +16,12 @@ from vpsmon.core.findings import Finding
 from vpsmon.passes.check_memory import Memories, Recall
 from vpsmon.passes.container_names import excuse_stopped, name_containers
 from vpsmon.passes.run_check import Attempt, attempt, judge_attempt
+from vpsmon.state.recovery_file import Stopped
 from vpsmon.system.host import Host
 from vpsmon.system.largest_processes import describe_largest
 
 _NAMED_CONSUMERS = 3
+_NOTHING_STOPPED = Stopped()
 
 
 class Look(NamedTuple):
@@ -39,11 +41,11 @@ def look(
     host: Host,
     settings: Settings,
     memories: Memories,
-    stopped_ids: Collection[str] = (),
+    stopped: Stopped = _NOTHING_STOPPED,
 ) -> Look:
     """Read the checks and return what they find; the memories then hold what the checks want to remember."""
     attempts = read_checks(checks, host, settings, memories.recall)
-    return conclude(attempts, host, settings, memories, stopped_ids)
+    return conclude(attempts, host, settings, memories, stopped)
 
 
 def read_checks(checks: Sequence[Check], host: Host, settings: Settings, recall: Recall) -> list[Attempt]:
@@ -64,7 +66,7 @@ def conclude(
     host: Host,
     settings: Settings,
     memories: Memories,
-    stopped_ids: Collection[str] = (),
+    stopped: Stopped = _NOTHING_STOPPED,
     names_processes: bool = True,
 ) -> Look:
     """Judge what was read, and decorate what is found; the memories then hold what the checks want to remember.
@@ -80,7 +82,7 @@ def conclude(
         if memory is not None:
             memories.keep(each.check, memory)
         remembered[each.check.__name__] = memory if memory is not None else previous.memory if previous else {}
-    found = _decorate(attempts, by_attempt, memories, stopped_ids)
+    found = _decorate(attempts, by_attempt, memories, stopped)
     return Look(host.wall_seconds(), attempts, _name_consumers(host, found) if names_processes else found, remembered)
 
 
@@ -88,16 +90,16 @@ def _decorate(
     attempts: Sequence[Attempt],
     by_attempt: Sequence[list[Finding]],
     memories: Memories,
-    stopped_ids: Collection[str],
+    stopped: Stopped,
 ) -> list[Finding]:
     """Return all findings, with what is known of containers beyond the check that looked."""
     has_events = any(finding.events for findings in by_attempt for finding in findings)
-    names = memories.recall_container_names() if has_events or stopped_ids else {}
-    stopped_names = {names[each[:12]] for each in stopped_ids if each[:12] in names}
+    names = memories.recall_container_names() if has_events or any(stopped) else {}
+    excused, overdue = ({names[each[:12]] for each in ids if each[:12] in names} for ids in stopped)
     found: list[Finding] = []
     for each, findings in zip(attempts, by_attempt, strict=True):
         is_excused = getattr(each.check, "EXCUSES_STOPPED", False)
-        found += excuse_stopped(findings, stopped_names) if is_excused else findings
+        found += excuse_stopped(findings, excused, overdue) if is_excused else findings
     return name_containers(found, names)
 
 

@@ -7,7 +7,7 @@ is written as a whole: a stage that is killed anywhere has either happened or no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from vpsmon.alerts.incidents import Ledger, Notice, format_history
@@ -23,7 +23,7 @@ from vpsmon.passes.record_history import record_look
 from vpsmon.passes.run_check import Attempt
 from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.recovery_file import RECOVERY_FILE, Clocks, list_excused_ids
+from vpsmon.state.recovery_file import RECOVERY_FILE, Clocks, Stopped, list_stopped
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id
 
@@ -50,8 +50,8 @@ def record_stack_stage(context: PassContext, attempts: Sequence[Attempt], entry_
     try:
         with context.state.lock():
             memories = context.recall_memories()
-            stopped_ids = find_excused_ids(context.state, context.host, context.config.settings)
-            seen = conclude(attempts, context.host, context.config.settings, memories, stopped_ids)
+            stopped = find_stopped(context.state, context.host, context.config.settings)
+            seen = conclude(attempts, context.host, context.config.settings, memories, stopped)
             return _record("stack", context, memories, seen, entry_id)
     except StateError as error:
         return _look_without_state(context, attempts, str(error))
@@ -117,13 +117,13 @@ def _count(state: StateDirectory, notices: list[Notice], findings: list[Finding]
     return totals.to_state()
 
 
-def find_excused_ids(state: StateDirectory, host: Host, settings: Settings) -> Collection[str]:
-    """Return the ids of the containers that recovery has stopped and will start again. Raises StateError."""
+def find_stopped(state: StateDirectory, host: Host, settings: Settings) -> Stopped:
+    """Return the containers that recovery has stopped. Raises StateError."""
     # Recovery has to find it as it is: without what it remembers it only looks for a while.
     content = state.peek(RECOVERY_FILE)
     if not content or not content.get("changes"):
-        return ()
-    return list_excused_ids(content, settings, Clocks(read_boot_id(host), host.monotonic_seconds()))
+        return Stopped()
+    return list_stopped(content, settings, Clocks(read_boot_id(host), host.monotonic_seconds()))
 
 
 def _worry_about_state(state: StateDirectory) -> list[Finding]:

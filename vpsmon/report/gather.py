@@ -18,7 +18,7 @@ from vpsmon.passes.check_memory import FILE as MEMORIES_FILE
 from vpsmon.passes.check_memory import Memories
 from vpsmon.passes.look import Look, look
 from vpsmon.passes.run_check import Attempt
-from vpsmon.passes.stages import HISTORY_LOG, find_excused_ids
+from vpsmon.passes.stages import HISTORY_LOG, find_stopped
 from vpsmon.recovery.changes import Emergency, list_emergencies
 from vpsmon.recovery.engine.store import LOG as RECOVERY_LOG
 from vpsmon.recovery.events import FILE as EVENTS
@@ -28,7 +28,7 @@ from vpsmon.report.timeline import DAY_SECONDS, Placed, place
 from vpsmon.stack.n8n.day import read_executions_of_day, read_workflows
 from vpsmon.stack.postgres.leads import read_lead_count
 from vpsmon.state.directory import StateDirectory, StateError
-from vpsmon.state.recovery_file import RECOVERY_FILE
+from vpsmon.state.recovery_file import RECOVERY_FILE, Stopped
 from vpsmon.system.host import Host
 from vpsmon.system.proc import read_boot_id, read_counters
 from vpsmon.trends.history import History
@@ -90,12 +90,12 @@ def _look(host: Host, config: Config, state: StateDirectory) -> Look:
     try:
         with state.lock():
             memories = Memories(host, state.load(MEMORIES_FILE), with_alerts=False)
-            stopped_ids = find_excused_ids(state, host, config.settings)
+            stopped = find_stopped(state, host, config.settings)
     except StateError:
         # Saving the report says what is wrong with the state; what can be read without it is read.
-        memories, stopped_ids = Memories(host, {}, with_alerts=False), ()
+        memories, stopped = Memories(host, {}, with_alerts=False), Stopped()
     host.history_folder = state.path
-    return look([*load_checks("kernel"), *load_checks("stack")], host, config.settings, memories, stopped_ids)
+    return look([*load_checks("kernel"), *load_checks("stack")], host, config.settings, memories, stopped)
 
 
 def _read_samples(host: Host, state: StateDirectory, kind: str) -> list[Placed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from vpsmon.config.settings import Settings
@@ -20,6 +20,19 @@ class Clocks(NamedTuple):
 
     boot_id: str
     monotonic_seconds: float
+
+
+class Stopped(NamedTuple):
+    """The ids of the containers that recovery has stopped: those it will start again in time, and the others."""
+
+    excused: Collection[str] = ()
+    overdue: Collection[str] = ()
+
+
+def list_stopped(content: Mapping[str, Any], settings: Settings, clocks: Clocks) -> Stopped:
+    """Return what recovery has stopped, by whether that still is an excuse."""
+    excused = list_excused_ids(content, settings, clocks)
+    return Stopped(excused, list_stopped_ids(content) - excused)
 
 
 def list_excused_ids(content: Mapping[str, Any], settings: Settings, clocks: Clocks) -> set[str]:

@@ -21,6 +21,7 @@ from vpsmon.recovery.machine import Machine
 from vpsmon.recovery.model import Change, Snapshot
 from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
+from vpsmon.state.recovery_file import Stopped
 
 
 class World:
@@ -44,9 +45,9 @@ class World:
         host = self._machine.start_look()
         memories = Memories(host, self._state, with_alerts=False, for_stack=self._state_before_run)
         attempts = self._machine.read(self._checks, memories.recall)
-        stopped_ids = [each.undo.target for each in changes if each.undo.verb == "start_container"]
+        stopped = Stopped([each.undo.target for each in changes if each.undo.verb == "start_container"])
         # All processes are not read every few seconds on a machine that thrashes; no rule goes by their names.
-        seen = conclude(attempts, host, self._settings, memories, stopped_ids, names_processes=False)
+        seen = conclude(attempts, host, self._settings, memories, stopped, names_processes=False)
         self._state = memories.to_state()
         findings: dict[str, list[Finding]] = {}
         for finding in seen.findings:

@@ -6,8 +6,9 @@ health check is still to come, and not while the database that it needs is what 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from vpsmon.checks import Check
 from vpsmon.config.settings import Settings
 from vpsmon.core.text import clean, format_duration
 from vpsmon.recovery.machine import Machine
@@ -68,19 +69,17 @@ def _make_incident(snapshot: Snapshot, container: Container, seconds: float, set
             "program": find_part(container, settings).program,
         },
         touches=container.id,
-        waits_for=_find_shortage(snapshot, settings) or find_bad_dependency(snapshot, container, settings),
+        waits_for=find_bad_dependency(snapshot, container, settings),
     )
 
 
-def _find_shortage(snapshot: Snapshot, settings: Settings) -> Dependency | None:
-    """Return what has to come first while memory is short: it fails its check for that, and starting takes more."""
-    reading = snapshot.readings.get("swap")
-    is_short = reading is not None and is_memory_short(reading.shortage, settings)
-    return Dependency("memory", "short") if is_short else None
-
-
 def prepare(incident: Incident, machine: Machine, settings: Settings) -> Incident:
-    """Ask a database whether it is on its way."""
+    """Have it wait while memory is short: it fails for that, and a start takes more; or while a database recovers."""
+    from vpsmon.checks.kernel import swap
+
+    (answer,) = machine.read([cast("Check", swap)], lambda check: None)
+    if answer.reading is not None and is_memory_short(answer.reading.shortage, settings):
+        return incident._replace(waits_for=Dependency("memory", "short"))
     return wait_while_it_starts(incident, machine, incident.facts["program"])
 
 
@@ -109,7 +108,7 @@ RULE = Rule(
     name="container_unhealthy",
     commands=("unhealthy",),
     order=20,
-    checks=("stack.container_state", "kernel.swap"),
+    checks=("stack.container_state",),
     cooldown_seconds=300.0,
     detect=detect,
     verify=verify,
