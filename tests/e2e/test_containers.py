@@ -20,6 +20,7 @@ from tests.kit.kernel import wait_until
 from vpsmon.checks.stack import container_memory, container_restarts, container_state
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous, ReadError
+from vpsmon.net.http_client import request
 from vpsmon.stack.docker import client as docker_client
 from vpsmon.stack.docker import containers
 from vpsmon.stack.docker.addresses import find_addresses
@@ -120,7 +121,7 @@ def test_names_services_and_addresses_of_a_compose_stack_without_published_ports
             "b=c",
         )
         address = find_addresses(found, n8n, 8080)[0]
-        assert Host().request("GET", f"http://{address.host}:{address.port}/", None, {}, 5.0).status == 404
+        assert request("GET", f"http://{address.host}:{address.port}/", None, {}, 5.0).status == 404
         sidecar, onhost = (containers.find_container(found, name) for name in ("sidecar", "onhost"))
         assert sidecar and onhost
         assert find_addresses(found, sidecar, 8080)[0].host == address.host

@@ -18,6 +18,7 @@ from tests.kit.stack import PostgresServer, RedisServer, free_port, postgres_ser
 from vpsmon.checks.stack import n8n as check
 from vpsmon.config.settings import DEFAULTS, Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous
+from vpsmon.net.http_client import request
 from vpsmon.stack.n8n.server import describe_n8n, find_n8n
 from vpsmon.stack.web import Site
 from vpsmon.system.host import Host
@@ -426,11 +427,10 @@ def test_a_redis_that_no_network_leads_to_is_not_read(
 
 
 def test_the_public_api_of_the_kit_answers_as_the_samples_do(n8n: FakeN8n) -> None:
-    host = Host()
 
     def call(verb: str, path: str, key: str = KEY) -> tuple[int, Any]:
         headers = {"X-N8N-API-KEY": key} if key else {}
-        answer = host.request(verb, f"{n8n.url}/api/v1{path}", b"" if verb == "POST" else None, headers, 5)
+        answer = request(verb, f"{n8n.url}/api/v1{path}", b"" if verb == "POST" else None, headers, 5)
         return answer.status, json.loads(answer.body)
 
     refused = "unauthorized" if n8n.major == 1 else "Unauthorized"
@@ -440,9 +440,9 @@ def test_the_public_api_of_the_kit_answers_as_the_samples_do(n8n: FakeN8n) -> No
     assert call("GET", f"/workflows?tags=low-priority&cursor={low['nextCursor']}")[1]["nextCursor"] is None
     workflow = low["data"][0]
     webhook = f"{n8n.url}/webhook/lp"
-    assert host.request("POST", webhook, b"", {}, 5).status == 200
+    assert request("POST", webhook, b"", {}, 5).status == 200
     assert call("POST", f"/workflows/{workflow['id']}/deactivate")[1]["activeVersionId"] is None
-    assert host.request("POST", webhook, b"", {}, 5).status == 404
+    assert request("POST", webhook, b"", {}, 5).status == 404
     assert call("POST", f"/workflows/{workflow['id']}/publish")[0] == (404 if n8n.major == 1 else 200)
     assert call("GET", "/executions?status=new")[0] == (400 if n8n.major == 1 else 200)
     n8n.scopes = frozenset()

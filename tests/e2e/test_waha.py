@@ -19,6 +19,7 @@ from tests.kit.waha import KEY, OLD, FakeWaha
 from vpsmon.checks.stack import waha as check
 from vpsmon.config.settings import DEFAULTS, Settings
 from vpsmon.core.findings import Finding, NotApplicable, Previous
+from vpsmon.net.http_client import request
 from vpsmon.stack.waha import describe_waha, find_waha
 from vpsmon.stack.web import Site
 from vpsmon.system.host import Host
@@ -83,9 +84,8 @@ def test_a_session_that_restarts_is_a_warning_until_it_works(waha: FakeWaha) -> 
     watch = Watch(settings_for(waha))
     waha.start_seconds = 0.5
     waha.script()
-    host = Host()
     headers = {"X-Api-Key": KEY}
-    assert host.request("POST", f"{waha.url}/api/sessions/default/restart", b"", headers, 5).status == 201
+    assert request("POST", f"{waha.url}/api/sessions/default/restart", b"", headers, 5).status == 201
     assert watch.look_at("default").status == "warning"
     time.sleep(0.6)
     assert watch.look_at("default").status == "ok"

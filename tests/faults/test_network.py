@@ -20,11 +20,11 @@ from tests.kit.stack import free_port, silent_server
 from tests.kit.telegram import FakeTelegram
 from vpsmon.config.settings import DEFAULTS, Config
 from vpsmon.core.findings import ReadError
+from vpsmon.net.http_client import request
 from vpsmon.passes.context import PassContext
 from vpsmon.passes.stack_stage import deliver
 from vpsmon.passes.stages import run_kernel_stage
 from vpsmon.state.shm_fallback import SparedState
-from vpsmon.system.host import Host
 
 # A request has 10 s; nothing asserts how long a pass takes, but that it comes back at all.
 PATIENCE_SECONDS = 100.0
@@ -78,7 +78,7 @@ def test_an_answer_that_comes_by_the_byte_is_not_waited_for_without_end(telegram
     """Each byte comes well within the limit for one read; at this pace the whole would take six days."""
     telegram.always = bot_api.Answer(status, b"x" * 1_000_000, seconds_per_byte=0.5)
     with pytest.raises(ReadError, match="no answer in time"):
-        Host().request("GET", telegram.url, None, {}, timeout_seconds=1.0)
+        request("GET", telegram.url, None, {}, timeout_seconds=1.0)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ from tests.kit import telegram as bot_api
 from tests.kit.telegram import FakeTelegram
 from vpsmon.alerts.telegram import Chat, Destination, fetch_latest_chat
 from vpsmon.core.findings import ReadError
-from vpsmon.system.host import Host
 
 
 def look(telegram: FakeTelegram) -> Chat | None:
-    return fetch_latest_chat(Host(), Destination(telegram.url, telegram.token, "", ""))
+    return fetch_latest_chat(Destination(telegram.url, telegram.token, "", ""))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.host import FakeMachine
+from tests.kit.host import BOOT_ID, FakeMachine
 from vpsmon.checks import load_checks
 from vpsmon.checks.stack import container_state
 from vpsmon.config.settings import DEFAULTS, Config
@@ -19,9 +19,13 @@ from vpsmon.state.directory import StateDirectory
 def test_a_container_that_recovery_has_stopped_is_no_fault(machine: FakeMachine, tmp_path: Path) -> None:
     state = StateDirectory(str(tmp_path / "alerts"))
     container_id = "a" * 64
-    stopped = {"undo": ["start_container", container_id, "blog", {}]}
+    stopped = {
+        "undo": ["start_container", container_id, "blog", {}],
+        **{"calm_seconds": 600.0, "calm_since_seconds": None, "since_seconds": 50.0},
+    }
+    clock = {"boot_id": BOOT_ID, "monotonic": machine.monotonic_seconds - 60, "wall": 0.0, "seconds": 100.0}
     with state.lock():
-        state.commit({"recovery_state.json": {"changes": [stopped]}})
+        state.commit({"recovery_state.json": {"clock": clock, "changes": [stopped]}})
     now = machine.wall_seconds
     blog = container_state.Observed(container_id, "blog", False, "restarting", 137, "", False, "", now - 9000, now - 10)
     shop = blog._replace(id="b" * 64, name="shop")

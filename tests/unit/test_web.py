@@ -12,6 +12,7 @@ from tests.kit.stack import free_port, silent_server
 from tests.kit.telegram import Answer, FakeTelegram
 from tests.kit.waha import FakeWaha
 from vpsmon.core.findings import ReadError
+from vpsmon.net.http_client import request
 from vpsmon.net.http_reply import RequestFailed
 from vpsmon.net.tls import make_tls_context
 from vpsmon.stack.waha import Silent, Waha, read_sessions, restart_session
@@ -50,20 +51,17 @@ def test_the_address_that_works_is_looked_for_once_a_pass(telegram: FakeTelegram
         assert len([name for name in host._answers if "order" in name]) == 1
 
 
-def test_nothing_is_sent_twice_where_it_may_have_arrived(telegram: FakeTelegram) -> None:
+def test_nothing_is_sent_twice_where_it_may_have_arrived(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vpsmon.stack.web_post._TIMEOUT_SECONDS", 0.5)
     with silent_server() as silent:
         where = site(silent, port_of(telegram))
         with pytest.raises(RequestFailed, match=f"127.0.0.1:{silent}: no answer in time") as caught:
-            post(ImpatientHost(), where, "/restart", {})
+            post(Host(), where, "/restart", {})
     assert caught.value.cause == "no_answer"
     assert telegram.requests == []
     assert post(Host(), site(free_port(), port_of(telegram)), "/restart", {}).status == 404
-
-
-class ImpatientHost(Host):
-    def request(self, *arguments: object, **options: object):  # type: ignore[no-untyped-def]
-        method, url, body, headers, _ = arguments
-        return super().request(method, url, body, headers, 0.5, **options)  # type: ignore[arg-type]
 
 
 def test_an_answer_of_16_mb_is_refused_after_the_first(telegram: FakeTelegram) -> None:
@@ -112,7 +110,7 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_quoted(key: str) -> Non
     assert "s3" not in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(RequestFailed, match="the value for X-Api-Key holds a") as caught:
-        Host().request("GET", "http://127.0.0.1:1/", None, {"X-Api-Key": "s3\r"}, 1)
+        request("GET", "http://127.0.0.1:1/", None, {"X-Api-Key": "s3\r"}, 1)
 
 
 def test_faults_on_this_side_are_no_silence_of_waha(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Delivery:
     def ask_again(self) -> None:
         """Forget a refusal when Telegram would take messages again, without sending one. Raises StateError."""
         try:
-            send_sign_of_life(self._host, _current_chat(self._state.load(FILE), self._destination))
+            send_sign_of_life(_current_chat(self._state.load(FILE), self._destination))
         except NotSent:
             return
         with self._state.lock():
@@ -114,10 +114,10 @@ class Delivery:
 
     def _try_part(self, part: Part, destination: Destination, as_html: bool) -> None:
         if not isinstance(part, str):
-            return send_message(self._host, destination, join_lines(part, as_html), as_html)
+            return send_message(destination, join_lines(part, as_html), as_html)
         picture = Folder(self._state, REPORTS).read(part)
         # One that its owner has deleted meanwhile is not missed.
-        return send_photo(self._host, destination, part, picture) if picture else None
+        return send_photo(destination, part, picture) if picture else None
 
     def _wait(self, error: TryLater, waiting_count: int) -> bool:
         """Wait as Telegram asks when it is short, else leave it to a later pass; return whether to go on."""

@@ -14,8 +14,8 @@ from vpsmon.alerts.refusals import find_refusal
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import ReadError
 from vpsmon.core.text import clean, quote_foreign
+from vpsmon.net.http_client import request
 from vpsmon.net.http_reply import HttpReply
-from vpsmon.system.host import Host
 
 _TIMEOUT_SECONDS = 10.0
 _UPLOAD_TIMEOUT_SECONDS = 30.0
@@ -86,15 +86,15 @@ class Chat(NamedTuple):
     name: str
 
 
-def fetch_bot_name(host: Host, destination: Destination) -> str:
+def fetch_bot_name(destination: Destination) -> str:
     """Return the name of the bot that the token belongs to. Raises ReadError: the token is wrong, or no network."""
-    result = _fetch(host, destination, "getMe", {})
+    result = _fetch(destination, "getMe", {})
     return clean(str(result.get("username", "unknown"))) if isinstance(result, dict) else "unknown"
 
 
-def fetch_latest_chat(host: Host, destination: Destination) -> Chat | None:
+def fetch_latest_chat(destination: Destination) -> Chat | None:
     """Return the chat from which the bot heard last, waiting a while for one; None for none yet. Raises ReadError."""
-    updates = _fetch(host, destination, "getUpdates", {"offset": -1, "timeout": _WAIT_FOR_UPDATE_SECONDS})
+    updates = _fetch(destination, "getUpdates", {"offset": -1, "timeout": _WAIT_FOR_UPDATE_SECONDS})
     for update in reversed(updates if isinstance(updates, list) else []):
         contents = [each for each in update.values() if isinstance(each, dict)] if isinstance(update, dict) else []
         for content in contents:
@@ -105,15 +105,15 @@ def fetch_latest_chat(host: Host, destination: Destination) -> Chat | None:
     return None
 
 
-def _fetch(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> Any:
+def _fetch(destination: Destination, method: str, payload: dict[str, Any]) -> Any:
     """Return the result of a method that only asks. Raises ReadError."""
     try:
-        return _call(host, destination, method, payload).get("result")
+        return _call(destination, method, payload).get("result")
     except NotSent as error:
         raise ReadError(str(error)) from None
 
 
-def send_message(host: Host, destination: Destination, text: str, as_html: bool) -> None:
+def send_message(destination: Destination, text: str, as_html: bool) -> None:
     """Send one message. Raises Refused, TryLater, MarkupRejected or ChatMoved when it did not arrive."""
     payload: dict[str, Any] = {
         "chat_id": destination.chat_id,
@@ -124,10 +124,10 @@ def send_message(host: Host, destination: Destination, text: str, as_html: bool)
         payload["parse_mode"] = "HTML"
     if destination.thread_id:
         payload["message_thread_id"] = destination.thread_id
-    _call(host, destination, "sendMessage", payload)
+    _call(destination, "sendMessage", payload)
 
 
-def send_photo(host: Host, destination: Destination, name: str, picture: bytes) -> None:
+def send_photo(destination: Destination, name: str, picture: bytes) -> None:
     """Send a picture in a file of this name. Raises Refused, TryLater or ChatMoved when it did not arrive.
 
     multipart/form-data as in RFC 7578; core.telegram.org/bots/api#sending-files.
@@ -144,29 +144,29 @@ def send_photo(host: Host, destination: Destination, name: str, picture: bytes) 
     start = "".join([*parts, f"--{boundary}\r\n{head}\r\n\r\n"]).encode()
     body = b"".join([start, picture, f"\r\n--{boundary}--\r\n".encode()])
     content_type = f"multipart/form-data; boundary={boundary}"
-    _post(host, destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
+    _post(destination, "sendPhoto", body, content_type, _UPLOAD_TIMEOUT_SECONDS)
 
 
-def send_sign_of_life(host: Host, destination: Destination) -> None:
+def send_sign_of_life(destination: Destination) -> None:
     """Show "typing" in the chat for some seconds, which needs what a message needs. Raises as `send_message` does."""
     payload: dict[str, Any] = {"chat_id": destination.chat_id, "action": "typing"}
     if destination.thread_id:
         payload["message_thread_id"] = destination.thread_id
-    _call(host, destination, "sendChatAction", payload)
+    _call(destination, "sendChatAction", payload)
 
 
-def _call(host: Host, destination: Destination, method: str, payload: dict[str, Any]) -> dict[str, Any]:
-    return _post(host, destination, method, json.dumps(payload).encode(), "application/json", _TIMEOUT_SECONDS)
+def _call(destination: Destination, method: str, payload: dict[str, Any]) -> dict[str, Any]:
+    return _post(destination, method, json.dumps(payload).encode(), "application/json", _TIMEOUT_SECONDS)
 
 
 def _post(
-    host: Host, destination: Destination, method: str, body: bytes, content_type: str, timeout_seconds: float
+    destination: Destination, method: str, body: bytes, content_type: str, timeout_seconds: float
 ) -> dict[str, Any]:
     """Return Telegram's answer. Raises Refused, TryLater, MarkupRejected or ChatMoved when there is none, or a no."""
     token = urllib.parse.quote(destination.token, safe=":")
     url = f"{destination.api_base}/bot{token}/{method}"
     try:
-        reply = host.request("POST", url, body, {"Content-Type": content_type}, timeout_seconds, through_proxy=True)
+        reply = request("POST", url, body, {"Content-Type": content_type}, timeout_seconds, through_proxy=True)
     except ReadError as error:
         raise TryLater(f"Telegram cannot be reached: {error}") from None
     return _check_reply(reply, destination)

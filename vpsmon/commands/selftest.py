@@ -40,7 +40,7 @@ def _send_message(host: Host, config: Config) -> str:
 
     text = f"{host.name} · {format_local(host.wall_seconds())}\nvpsmon's self-test: messages arrive."
     try:
-        send_message(host, make_destination(config.settings), text, as_html=False)
+        send_message(make_destination(config.settings), text, as_html=False)
     except NotSent as error:
         raise ReadError(str(error)) from None
     return "sent; see the chat"

@@ -77,7 +77,7 @@ def _ask_token(host: Host, settings: Settings) -> tuple[Settings, str]:
             return settings, ""
         settings = settings._replace(TELEGRAM_BOT_TOKEN=token.strip())
         try:
-            return settings, fetch_bot_name(host, make_destination(settings))
+            return settings, fetch_bot_name(make_destination(settings))
         except ReadError as error:
             click.echo(str(error))
             token = ""
@@ -91,7 +91,7 @@ def _wait_for_chat(host: Host, settings: Settings, bot_name: str) -> Chat | None
     refused = set()
     while host.monotonic_seconds() < deadline:
         try:
-            chat = fetch_latest_chat(host, make_destination(settings))
+            chat = fetch_latest_chat(make_destination(settings))
         except ReadError as error:
             click.echo(str(error))
             return None
@@ -108,7 +108,7 @@ def _wait_for_chat(host: Host, settings: Settings, bot_name: str) -> Chat | None
 def _send_first_message(host: Host, settings: Settings) -> None:
     text = f"{host.name} · vpsmon is installed. It writes when something is wrong, and only then."
     try:
-        send_message(host, make_destination(settings), text, as_html=False)
+        send_message(make_destination(settings), text, as_html=False)
         click.echo("A first message is in the chat.")
     except NotSent as error:
         click.echo(redact(f"The first message did not arrive: {error}"))

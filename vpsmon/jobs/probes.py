@@ -196,7 +196,7 @@ def probe_telegram(host: Host, config: Config) -> str:
     destination = make_destination(config.settings)
     proxy = describe_proxy(destination.api_base)
     through = f", through the proxy {proxy}" if proxy else ""
-    return f"@{fetch_bot_name(host, destination)}, chat {config.settings.TELEGRAM_CHAT_ID}{through}"
+    return f"@{fetch_bot_name(destination)}, chat {config.settings.TELEGRAM_CHAT_ID}{through}"
 
 
 def probe_email(host: Host, config: Config) -> str:
@@ -218,7 +218,7 @@ def probe_heartbeat(host: Host, config: Config) -> str:
     if not url:
         raise NotApplicable("not set up: set HEARTBEAT_URL to hear of it when the whole machine is gone")
     log_url = name_log_url(url)
-    ping(host, "POST" if log_url else "GET", log_url or url, b"vpsmon selftest" if log_url else b"")
+    ping("POST" if log_url else "GET", log_url or url, b"vpsmon selftest" if log_url else b"")
     return f"{url.split('/')[2]} takes it"
 
 

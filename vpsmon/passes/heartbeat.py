@@ -8,7 +8,6 @@ from vpsmon.core.findings import ReadError
 from vpsmon.core.secrets import redact
 from vpsmon.core.text import quote_foreign
 from vpsmon.passes.context import PassContext, StageResult
-from vpsmon.system.host import Host
 from vpsmon.system.log import say
 
 _TIMEOUT_SECONDS = 5.0
@@ -27,9 +26,9 @@ def send_heartbeat(context: PassContext, result: StageResult) -> None:
         return
     trouble = result.state_error or context.state.trouble or explain_undelivered(context)
     if not trouble:
-        _fetch(context.host, "GET", url, b"")
+        _fetch("GET", url, b"")
     elif failure_url := name_failure_url(url):
-        _fetch(context.host, "POST", failure_url, redact(trouble).encode())
+        _fetch("POST", failure_url, redact(trouble).encode())
 
 
 def explain_undelivered(context: PassContext) -> str | None:
@@ -57,22 +56,24 @@ def _find_place(url: str, name: str) -> str | None:
     return f"{path}/{name}" if _HOSTED.fullmatch(path) or _OWN.fullmatch(path) else None
 
 
-def _fetch(host: Host, verb: str, url: str, body: bytes) -> None:
+def _fetch(verb: str, url: str, body: bytes) -> None:
     """A failure is only a warning: the service rings by itself."""
     try:
-        ping(host, verb, url, body)
+        ping(verb, url, body)
     except ReadError as error:
         say("warning", str(error))
 
 
-def ping(host: Host, verb: str, url: str, body: bytes) -> None:
+def ping(verb: str, url: str, body: bytes) -> None:
     """Call the service. Raises ReadError where it cannot be reached, or knows nothing of this URL.
 
     healthchecks.io answers 200 `OK (not found)` for a check that was deleted, and `OK (rate limited)`; Uptime Kuma
     before 1.17 200 `{"ok":false,"msg":"Monitor not found or not active."}`.
     """
+    from vpsmon.net.http_client import request
+
     try:
-        reply = host.request(verb, url, body or None, {}, _TIMEOUT_SECONDS, through_proxy=True)
+        reply = request(verb, url, body or None, {}, _TIMEOUT_SECONDS, through_proxy=True)
     except ReadError as error:
         raise ReadError(f"HEARTBEAT_URL cannot be reached: {error}") from None
     if not 200 <= reply.status < 300:

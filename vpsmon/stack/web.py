@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from vpsmon.net.http_client import request
 from vpsmon.net.http_reply import LARGEST_REPLY_BYTES, HttpReply, RequestFailed
 from vpsmon.stack.docker.addresses import Address
 from vpsmon.system.host import Host
@@ -79,7 +80,7 @@ def ask(
         if left_seconds < _SHORTEST_TRY_SECONDS:
             break
         try:
-            return host.request("GET", url + path, None, headers, left_seconds, largest_bytes=largest_bytes)
+            return request("GET", url + path, None, headers, left_seconds, largest_bytes=largest_bytes)
         except RequestFailed as error:
             failure = RequestFailed(f"{url}: {error}", error.cause)
             if error.is_on_this_side:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vpsmon.net.http_client import request
 from vpsmon.net.http_reply import HttpReply, RequestFailed
 from vpsmon.stack.web import Site, order_urls
 from vpsmon.system.host import Host
@@ -27,7 +28,7 @@ def post(host: Host, site: Site, path: str, headers: Mapping[str, str], content:
     failure = RequestFailed("no URL is known", "unusable")
     for url in order_urls(host, site):
         try:
-            return host.request("POST", url + path, body, sent, _TIMEOUT_SECONDS)
+            return request("POST", url + path, body, sent, _TIMEOUT_SECONDS)
         except RequestFailed as error:
             failure = RequestFailed(f"{url}: {error}", error.cause)
             if error.cause != "not_sent":

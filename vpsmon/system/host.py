@@ -1,8 +1,8 @@
-"""The door to files, clocks, commands and HTTP; tests hand in another one.
+"""The door to files, clocks and commands; tests hand in another one.
 
-Other doors: stack/docker/api.py and library.py (the engine), the sessions of PostgreSQL and Redis, net/smtp.py (a mail
-server), stack/docker/stop_by_signal.py, resident/wakeups.py and systemd.py (what wakes the monitor, and its
-service manager).
+Other doors: net/http_client.py and net/smtp.py (other machines), stack/docker/api.py and library.py (the engine), the
+sessions of PostgreSQL and Redis, stack/docker/stop_by_signal.py, resident/wakeups.py and systemd.py (what wakes the
+monitor, and its service manager).
 
 Heavy modules (subprocess, socket) are imported by the method that needs them: a pass that has nothing to send must
 not pay for them.
@@ -15,16 +15,15 @@ import time
 
 # `threading` adds nothing to this lock but 2 ms of imports to every pass.
 from _thread import LockType, allocate_lock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from vpsmon.config.settings import SECRET_KEYS
 from vpsmon.core.findings import ReadError
-from vpsmon.net.http_reply import LARGEST_REPLY_BYTES
 from vpsmon.system.disk_space import DiskSpace, read_disk_space
 
 if TYPE_CHECKING:
-    from vpsmon.net.http_reply import HttpReply
+    pass
 
 # Larger than any file of /proc that is read here; a fake or broken one cannot fill the memory.
 _LARGEST_FILE_BYTES = 4_000_000
@@ -174,22 +173,3 @@ class Host:
             raise ReadError(f"{command[0]} could not be run: {type(error).__name__}") from None
         output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
         return CommandResult(done.returncode, output, errors)
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        timeout_seconds: float,
-        through_proxy: bool = False,
-        largest_bytes: int = LARGEST_REPLY_BYTES,
-    ) -> HttpReply:
-        """Return the answer of a web server, whatever its status. Raises RequestFailed when there is none in time.
-
-        The time is for all of it. `through_proxy` honours HTTPS_PROXY and its like; a container's address is never
-        reached through one. An answer that is larger than `largest_bytes` is none.
-        """
-        from vpsmon.net.http_client import request
-
-        return request(method, url, body, headers, timeout_seconds, through_proxy, largest_bytes)
