@@ -45,7 +45,7 @@ def test_a_pass_that_is_killed_at_any_call_loses_nothing(
     bench.finish()
     bench.have_a_new_alert()
     calls = record_calls(ONCE, bench.path)
-    assert {"write", "rename", "fsync", "unlink", "sendto"} <= {call.name for call in calls}
+    assert {"write", "renameat", "fsync", "unlink", "sendto"} <= {call.name for call in calls}
     chosen = effort.some(calls, 30) * effort.times(1, 36)
     kills = 0
     for call in chosen:

@@ -203,7 +203,7 @@ def test_a_number_for_the_next_page_of_n8n_is_a_page_like_another(number: str) -
         n8n.always = Answer(200, f'{{"data": [], "nextCursor": {number}}}'.encode(), JSON)
         settings = DEFAULTS._replace(N8N_URL=n8n.url, N8N_API_KEY="x")
         assert list_active_workflows(Host(), settings, "low") == []
-        assert len(n8n.requests) == 4
+        assert len(n8n.requests) == 10
 
 
 @pytest.mark.parametrize("number", IMPOSSIBLE)

@@ -46,7 +46,7 @@ def kill_at_random(bench: Installation, words: Sequence[str], effort: Effort) ->
 
 def list_calls(bench: Installation, words: Sequence[str]) -> list[Call]:
     calls = record_calls(words, bench.path, NO_DOCKER)
-    assert {"write", "rename", "fsync"} <= {call.name for call in calls}
+    assert {"write", "renameat", "fsync"} <= {call.name for call in calls}
     return calls
 
 
@@ -120,7 +120,7 @@ def test_a_report_that_is_killed_at_any_call_is_whole_and_arrives_once_it_was_wr
     with mail_server() as server:
         set_up_mail(bench, server)
         # From here on the mail has been on disk; only what delivers it may take it out again.
-        written = record_calls(REPORT, bench.path, NO_DOCKER, "rename", "/mail/")[0]
+        written = record_calls(REPORT, bench.path, NO_DOCKER, "renameat", "/mail>")[0]
         calls = list_calls(bench, REPORT)
         assert len(server.mails) == 2
         bench.telegram.messages.clear()

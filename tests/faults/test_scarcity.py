@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 120.0
 # What a call can fail with on a real machine; a socket's errors are in test_network.py.
 ERRORS = {
     "write": ("ENOSPC", "EIO", "EDQUOT"),
-    "rename": ("ENOSPC", "EIO", "EROFS"),
+    "renameat": ("ENOSPC", "EIO", "EROFS"),
     "fsync": ("EIO", "ENOSPC"),
     "unlink": ("EIO", "EROFS"),
     "openat": ("EMFILE", "ENOSPC", "EIO", "ENOMEM", "EROFS"),
@@ -50,7 +50,7 @@ def test_a_call_of_the_state_that_fails_costs_one_line_and_no_alert(
     bench.have_a_new_alert()
     calls = record_calls(ONCE, bench.path, names=f"{CHANGES},{READING}", about=".alerts")
     faults: list[tuple[Call, str]] = [(call, error) for call in calls for error in ERRORS.get(call.name, ())]
-    assert {call.name for call, _ in faults} >= {"write", "rename", "fsync", "unlink", "openat", "read", "flock"}
+    assert {call.name for call, _ in faults} >= {"write", "renameat", "fsync", "unlink", "openat", "read", "flock"}
     for call, error in effort.some(faults, 16):
         name = bench.have_a_new_alert()
         done = run_failing(ONCE, call, error, bench.path)

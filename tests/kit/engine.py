@@ -7,7 +7,6 @@ Shapes as Docker 20.10 answers (`docker inspect`), cut to the keys that vpsmon r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,17 @@ class PretendContainer:
     image: str = "busybox"
     command: list[str] = field(default_factory=list)
     start_error: str = ""
+    # Of its last start and its last end; each is a moment, and stays.
+    started_wall_seconds: float = field(default_factory=lambda: time.time() - 2)
+    finished_wall_seconds: float = field(default_factory=lambda: time.time() - 3)
+
+    def stop(self) -> None:
+        """End."""
+        self.status, self.finished_wall_seconds = "exited", time.time()
+
+    def start(self) -> None:
+        """Run anew."""
+        self.status, self.started_wall_seconds = "running", time.time()
 
     def inspect(self) -> dict[str, Any]:
         """Return what `docker inspect` says of it."""
@@ -52,8 +62,8 @@ class PretendContainer:
                 "ExitCode": 1 if self.status != "running" else 0,
                 "OOMKilled": False,
                 "Error": self.start_error,
-                "StartedAt": _stamp(now - 2),
-                "FinishedAt": _stamp(now - 3),
+                "StartedAt": _stamp(self.started_wall_seconds),
+                "FinishedAt": _stamp(self.finished_wall_seconds),
                 **health,
             },
             "Config": {
@@ -116,11 +126,7 @@ class FakeEngine(LocalServer):
         }
 
     def _act(self, container: PretendContainer, verb: str) -> Answer:
-        verbs: dict[str, Callable[[PretendContainer], None]] = {
-            "stop": lambda each: setattr(each, "status", "exited"),
-            "start": lambda each: setattr(each, "status", "running"),
-            "restart": lambda each: setattr(each, "status", "running"),
-        }
+        verbs = {"stop": PretendContainer.stop, "start": PretendContainer.start, "restart": PretendContainer.start}
         if verb not in verbs:
             return reply({"message": "page not found"}, 404)
         self.actions.append((verb, container.name))

@@ -28,6 +28,7 @@ from vpsmon.stack.identity.essential import find_essential_name
 from vpsmon.stack.n8n.api import Workflow
 from vpsmon.stack.n8n.server import Queue
 from vpsmon.stack.waha import Session
+from vpsmon.state.content import WRONG_FORM
 from vpsmon.state.recovery_file import Clocks, list_excused_ids
 from vpsmon.system.memory_shortage import Shortage
 
@@ -301,7 +302,10 @@ class SimEffectors:
         self.stack.advance(5)
         if 0.11 < fault < 0.13:
             self._let_it_vanish(action)
-        done = getattr(self, f"_{action.verb}")(action)
+        try:
+            done = getattr(self, f"_{action.verb}")(action)
+        except WRONG_FORM as failure:
+            raise ReadError(f"unexpected {type(failure).__name__}") from None  # as the real ones do
         self._crash(0.05 < fault < 0.08)
         if fault < 0.11:
             raise ReadError("HTTP 500")

@@ -63,7 +63,7 @@ def test_the_last_lines_of_a_container_hold_no_token_anywhere() -> None:
         def read_last_log_lines(self, container_id: str, count: int) -> list[str]:
             return [f"{'x' * 175}{TOKEN}", f"GET https://api.telegram.org/bot{TOKEN}/getMe"]
 
-    facts = {"message": f"bot{TOKEN}", "advice": f"bot{TOKEN}"}
+    facts = {"message": f"bot{TOKEN}", "advice": f"bot{TOKEN}", "program": ""}
     incident = Incident(target="a", name="a", cause="loop", steps=(), facts=facts)
     prepared = restart_loop.prepare(incident, cast("RealMachine", Machine()), DEFAULTS)
     assert TOKEN[:12] not in str(prepared.facts["last_lines"])

@@ -17,7 +17,7 @@ from vpsmon.system.host import Host
 _DMESG_TIMEOUT_SECONDS = 5.0
 _KMSG_RECORD = re.compile(r"(\d{1,20}),(\d{1,20}),(\d{1,20}),[^;]*;(.*)")
 # With CONFIG_PRINTK_CALLER the thread stands behind the time; with printk.time=0 neither is there.
-_DMESG_LINE = re.compile(r"<(\d{1,20})>(?:\[\s*(\d{1,20})\.(\d{6})\](?:\[\s*[TC]\d{1,20}\])? )?(.*)")
+_DMESG_LINE = re.compile(r"<(\d{1,20})>(?:\[\s*(\d{1,20})\.(\d{6})\](?:\[\s*[TC]\d{1,20}\])? |(?!\[))(.*)")
 _SUMMARY = re.compile(
     r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:oom_memcg=.*?|global_oom),"
     r"task_memcg=(?P<cgroup>.*?),task=.*,pid=(?P<pid>\d+),uid=\d+$"

@@ -124,9 +124,10 @@ def _raise_limit(snapshot: Snapshot, container: Container) -> Step | None:
 
 
 def _find_own_limit(snapshot: Snapshot, container: Container, limit_bytes: int) -> int:
-    """Return the limit that it had before recovery raised it."""
+    """Return the limit that it had before recovery raised it; the present one where a damaged file does not tell."""
     undos = (each.undo for each in snapshot.changes if each.undo.verb == "set_memory_limit")
-    return next((int(each.details["memory_bytes"]) for each in undos if each.target == container.id), limit_bytes)
+    told = (each.details.get("memory_bytes") for each in undos if each.target == container.id)
+    return next((each for each in told if isinstance(each, int) and each > 0), limit_bytes)
 
 
 def _describe_limit(container: Container, limit_bytes: int, new_bytes: int) -> dict[str, int]:
