@@ -107,11 +107,14 @@ def test_hostile_containers_reach_every_output_as_names(
     """The whole way, through the real commands. Docker allows no such names; labels and sessions have no limit."""
     bench = Installation(workdir, telegram)
     containers = [
-        PretendContainer(f"{number:064x}", name, "exited", labels={"com.docker.compose.service": name})
+        PretendContainer(f"{number:064x}", name, labels={"com.docker.compose.service": name})
         for number, name in enumerate(HOSTILE)
     ]
     with FakeEngine(*containers) as engine:
         bench.have_a_new_alert()
+        bench.workdir.run(*ONCE, env={"DOCKER_HOST": engine.host})
+        for each in containers:
+            each.stop()  # what has ended before the first look is no alert
         outputs = []
         for words in (ONCE, ["recover"], ["recover", "--dry-run"], ["status"], ["export", "--stdout"], ["report"]):
             done = bench.workdir.run(*words, env={"DOCKER_HOST": engine.host})

@@ -439,8 +439,11 @@ def test_what_somebody_stopped_or_need_not_run_is_not_started(more: dict[str, An
 
 
 def test_an_essential_one_that_docker_has_given_up_is_started() -> None:
-    (incident,) = failed(restart_policy="on-failure", start_error="", exit_code=1, restart_count=5)
+    given_up = {"restart_policy": "on-failure", "start_error": "", "exit_code": 1, "restart_count": 5}
+    (incident,) = failed(**given_up, most_restarts=5)
     assert "it exited (1) and Docker has given up" in start_failed.describe(incident, None).message
+    # Without a maximum Docker never gives up: somebody has stopped it while it waited for its next start.
+    assert failed(**given_up) == []
 
 
 def test_what_recovery_has_stopped_itself_or_what_lies_there_for_long_is_not_started() -> None:

@@ -22,7 +22,7 @@ _BOT_LOGIN = r"\d{6,12}:[A-Za-z0-9_-]{30,}"
 _URL_LOGIN = r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s:@/'\"]{0,200}):[^\s'\"]{1,300}@"
 _KEY = (
     r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?|requirepass|masterauth"
-    r"|encryption[_-]?key)"
+    r"|encryption[_-]?key|(?<![a-zA-Z])pass(?![a-zA-Z]))"
 )
 _QUOTED = r"(?:\"[^\"]{1,300}\"|'[^']{1,300}'|[^\s,;&\"'}]{1,300})"
 _ASSIGNMENT = rf"(?i)({_KEY}[\w-]{{0,20}}[\"']?=){_QUOTED}"
@@ -70,7 +70,9 @@ def register_names(names: Iterable[str | None]) -> None:
 def register_container(environment: Mapping[str, str], command: Sequence[str]) -> None:
     """Remember what the environment and the command line of a container keep secret."""
     register_values(value for name, value in environment.items() if re.search(_VARIABLE, name) and _is_secret(value))
-    register_values(word for option, word in pairwise(command) if re.match(_OPTION_NAMES, option))
+    # `sh -c "redis-server --requirepass x"` is one argument.
+    words = [word.strip("\"'") for argument in command for word in argument.split()]
+    register_values(word for option, word in pairwise(words) if re.match(_OPTION_NAMES, option))
     register_names(value for name, value in environment.items() if name.endswith(_VARIABLES_OF_NAMES))
 
 

@@ -199,6 +199,8 @@ def _to_change(entry: dict[str, Any]) -> Change:
     _check_texts(change.id, change.rule, change.until, change.action.target, change.undo.target)
     _check_numbers(change.since_seconds, change.since_wall_seconds, change.tries)
     _check_numbers(*(each for each in (change.calm_seconds, change.calm_since_seconds) if each is not None))
+    if any(not isinstance(each.details.get("items", []), list) for each in (change.action, change.undo)):
+        raise TypeError("items are no list")
     # What cannot be said cannot be done.
     describe_done(change.action), describe(change.undo)
     return change

@@ -136,9 +136,14 @@ def _list_dead(snapshot: Snapshot, stuck: _Stuck, settings: Settings) -> list[In
 
 
 def _list_workers(snapshot: Snapshot, stuck: _Stuck, settings: Settings) -> list[Container]:
-    """Return the running workers that take jobs from this queue; all there are where the n8n has no container."""
+    """Return the running workers that take jobs from this queue; all there are where no n8n runs in a container.
+
+    Where one does and is not the one that is meant for certain, nobody's: whose workers they are is not known.
+    """
     bindings = Bindings(Neighbours(snapshot.containers or ()), settings)
     main = _find_main(snapshot, stuck.container_id, settings)
+    if main is None and any(bindings.part_of(each).role == "n8n_main" for each in bindings.neighbours.containers):
+        return []
     found = bindings.workers_of(main) if main is not None else bindings.neighbours.containers
     return [each for each in found if each.status == "running" and bindings.part_of(each).role == "n8n_worker"]
 

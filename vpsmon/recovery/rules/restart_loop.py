@@ -101,7 +101,7 @@ def _list_steps(snapshot: Snapshot, container: Container, settings: Settings) ->
     restart = Step(Action("restart_container", container.id, container.name), _VERIFY_SECONDS)
     raised = _raise_limit(snapshot, container)
     first = (raised or restart,) * _RAISES
-    if Essentials(snapshot.containers or (), settings).is_essential(container):
+    if not Essentials(snapshot.containers or (), settings).is_spare(container):
         return first
     undo = Undo(Action("start_container", container.id, container.name), None, UNTIL_RESTORE)
     stop = Action("stop_container", container.id, container.name)

@@ -86,7 +86,7 @@ def list_spare(containers: Sequence[Container], settings: Settings) -> list[Cont
         if each.status == "running"
         and not each.inspect_error
         and not each.is_for_one_task
-        and not essentials.is_essential(each)
+        and essentials.is_spare(each)
         and not is_left_alone(each)
     ]
 

@@ -85,15 +85,24 @@ class Engine:
 
     def containers(self, all: bool = False) -> list[dict[str, Any]]:
         """Return the containers as the list tells them, also stopped ones where all are wanted."""
-        return list(self._get_json("/containers/json", {"all": int(all)}))
+        listed = self._get_json("/containers/json", {"all": int(all)})
+        if not isinstance(listed, list):
+            raise ApiError(200, "its list of containers is none")
+        return [each for each in listed if isinstance(each, dict) and isinstance(each.get("Id"), str)]
 
     def inspect_container(self, container: str) -> dict[str, Any]:
         """Return all that the engine knows of a container."""
-        return dict(self._get_json(f"/containers/{_quote(container)}/json"))
+        return self._get_object(f"/containers/{_quote(container)}/json")
 
     def inspect_image(self, image: str) -> dict[str, Any]:
         """Return all that the engine knows of an image."""
-        return dict(self._get_json(f"/images/{_quote(image)}/json"))
+        return self._get_object(f"/images/{_quote(image)}/json")
+
+    def _get_object(self, path: str) -> dict[str, Any]:
+        content = self._get_json(path)
+        if not isinstance(content, dict):
+            raise ApiError(200, "it answers an inspect with something else")
+        return content
 
     def read_events(self, since: str, until: str, filters: Mapping[str, list[str]]) -> list[str]:
         """Return the events between two times, each a line of JSON."""

@@ -93,6 +93,8 @@ class Container(NamedTuple):
     # Why the engine could not inspect it: then only what its list tells is known.
     inspect_error: str | None = None
     image_id: str = ""
+    # After so many restarts in a row the policy on-failure gives up; 0: never.
+    most_restarts: int = 0
     # The networks that it is on, and the names that it has on each of them.
     networks: Mapping[str, tuple[str, ...]] = {}
     gateways: tuple[str, ...] = ()
@@ -142,9 +144,13 @@ def _inspect_all(client: Engine, host: Host, deadline: float) -> Iterator[Contai
         _limit_time(client, host, deadline)
         try:
             inspected = client.inspect_container(entry["Id"])
-            yield parse_container(inspected, find_image(host, client, inspected))
         except NotFound:
             continue
+        except ApiError as error:
+            yield parse_list_entry(entry)._replace(inspect_error=error.explanation)
+            continue
+        try:
+            yield parse_container(inspected, find_image(host, client, inspected))
         except ApiError as error:
             # A container with damaged data fails to be inspected for good; it must not hide the others.
             yield parse_list_entry(entry)._replace(inspect_error=error.explanation)
@@ -198,6 +204,7 @@ def parse_container(inspected: Mapping[str, Any], image: Image = _UNKNOWN_IMAGE)
         stop_timeout_seconds=parse_timeout(settings.get("StopTimeout")),
         stop_signal=str(settings.get("StopSignal") or ""),
         image_id=str(inspected.get("Image") or ""),
+        most_restarts=to_whole(get_map(host_settings, "RestartPolicy").get("MaximumRetryCount")),
         networks=parse_networks(network),
         gateways=parse_gateways(network),
         links=tuple(map(str, to_list(host_settings.get("Links")))),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vpsmon.stack.docker.api import ApiError, Engine
+from vpsmon.stack.docker.api import Engine, NotFound
 from vpsmon.stack.docker.inspect_values import get_map, to_list
 from vpsmon.stack.identity.known import recall_known
 from vpsmon.system.host import Host
@@ -77,7 +77,7 @@ def find_image(host: Host, client: Engine, inspected: Mapping[str, Any]) -> Imag
 def _read_image(client: Engine, image_id: str) -> Image:
     try:
         answer = client.inspect_image(image_id)
-    except ApiError:
+    except NotFound:
         return Image()  # it was removed under its containers, as Podman allows
     labels = get_map(get_map(answer, "Config"), "Labels")
     telling = {key: str(labels[key])[:_LONGEST_LABEL_CHARACTERS] for key in sorted(_TELLING & labels.keys())}

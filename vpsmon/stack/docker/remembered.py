@@ -36,6 +36,11 @@ _KEPT: dict[str, tuple[type, ...]] = {
     "is_for_one_task": (bool,),
     "stop_timeout_seconds": (int, type(None)),
     "stop_signal": (str,),
+    "networks": (dict,),
+    "gateways": (list, tuple),
+    "links": (list, tuple),
+    "extra_hosts": (list, tuple),
+    "inspect_error": (str, type(None)),
 }
 _KEPT_LABELS = (ESSENTIAL_LABEL, RECOVER_LABEL, ROLE_LABEL, SWARM_SERVICE, COMPOSE_DEPENDS_ON)
 _LONGEST_LABEL_CHARACTERS = 1000
@@ -46,35 +51,31 @@ def to_memory(containers: Iterable[Container]) -> list[dict[str, Any]]:
     return [
         {name: getattr(each, name) for name in _KEPT}
         | {"labels": {key: each.labels[key][:_LONGEST_LABEL_CHARACTERS] for key in _KEPT_LABELS if key in each.labels}}
-        | {"known_role": each.known_role, "known_needs": dict(each.known_needs or {})}
+        | {"known_role": each.known_role, "known_needs": None if each.inspect_error else dict(each.known_needs or {})}
         for each in containers
-        if not each.inspect_error
     ]
 
 
 def from_memory(records: Any) -> list[Container]:
-    """Return the containers that were remembered; what is of another form is left out."""
+    """Return the containers that were remembered, all or none.
+
+    Where one is of another form, as an earlier version wrote it, what it needed is not known: the engine is asked.
+    """
     nothing = parse_container({})
-    return [
-        nothing._replace(**{name: record[name] for name in _KEPT}, **_recall_part(record))
-        for record in (records if isinstance(records, list) else ())
-        if _is_whole(record)
-    ]
-
-
-def _recall_part(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the part that it plays and what it needs, which a version before this one did not remember."""
-    role, needs = record.get("known_role"), record.get("known_needs")
-    return {
-        "known_role": role if isinstance(role, str) else "",
-        "known_needs": needs if isinstance(needs, dict) else None,
-    }
+    if not isinstance(records, list) or not all(map(_is_whole, records)):
+        return []
+    kept = (*_KEPT, "known_role", "known_needs")
+    return [nothing._replace(**{name: record[name] for name in kept}) for record in records]
 
 
 def _is_whole(record: Any) -> bool:
     if not isinstance(record, dict):
         return False
-    return all(name in record and isinstance(record[name], kinds) for name, kinds in _KEPT.items())
+    if not all(name in record and isinstance(record[name], kinds) for name, kinds in _KEPT.items()):
+        return False
+    has_needs = record["inspect_error"] or isinstance(record.get("known_needs"), dict)
+    has_part = isinstance(record.get("known_role"), str) and "known_needs" in record
+    return bool(has_needs) and has_part and all(isinstance(each, str) for each in record["labels"].values())
 
 
 def update(host: Host, known: Sequence[Container]) -> list[Container]:

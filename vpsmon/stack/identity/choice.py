@@ -52,6 +52,9 @@ def identify(container: Container) -> Identity:
     return Identity(container.project or "", service, parse_repository(container.image), name)
 
 
+_NOT_INSPECTED = "Docker could not inspect it in this pass"
+
+
 def find_replaced_tasks(containers: Sequence[Container]) -> set[str]:
     """Return the ids of the tasks of a swarm that do not run, and whose service has made another one since."""
     latest: dict[str, float] = {}
@@ -90,11 +93,16 @@ def choose(host: Host, containers: Sequence[Container], settings: Settings, prog
         groups = _find_named(containers, groups, name)
     elif known is not None and any(identify(group[0]) == known for group in groups):
         groups.sort(key=lambda group: identify(group[0]) != known)
+        if groups[0][0].inspect_error:
+            return Choice(groups[0][0], tuple(group[0] for group in groups[1:]), _NOT_INSPECTED)
         return Choice(groups[0][0], tuple(group[0] for group in groups[1:]))
     if not groups:
         return Choice()
     if len(groups) > 1:
         return Choice(groups[0][0], tuple(group[0] for group in groups[1:]), _describe_doubt(groups, key))
+    if groups[0][0].inspect_error:
+        # Its labels may be those of its image, which anybody can write: nothing is sent to it, or remembered of it.
+        return Choice(groups[0][0], doubt=_NOT_INSPECTED)
     return _confirm(host, groups[0][0], program, known, record)
 
 
