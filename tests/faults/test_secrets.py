@@ -114,6 +114,9 @@ def test_no_secret_leaves_by_any_command(workdir: Workdir, telegram: FakeTelegra
         ("DB_PASSWORD=hunter22 is wrong", "DB_PASSWORD=<secret> is wrong"),
         ("config: {'password': 'two words', 'user': 'n8n'}", "config: {'password': <secret>, 'user': 'n8n'}"),
         ("N8N_ENCRYPTION_KEY: abcdef", "N8N_ENCRYPTION_KEY: <secret>"),
+        ("N8N_SMTP_PASS=Zx9Smtp!Pw", "N8N_SMTP_PASS=<secret>"),
+        ("auth: {user: 'n8n', pass: 'Gt7Smtp!Pw'}", "auth: {user: 'n8n', pass: <secret>}"),
+        ("passes: 3, bypass: 4", None),
         ("see https://docs.n8n.io/hosting/ and ask root@example.org", None),
         ("the tokenizer took 3 s: passed", None),
     ],
@@ -130,3 +133,8 @@ def test_a_password_that_is_a_name_does_not_spoil_messages() -> None:
 def test_our_own_sentences_stay_as_they_are() -> None:
     for text in ("neither tells the password: set REDIS_URL", "put TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID into it"):
         assert secrets.redact(text) == text
+
+
+def test_the_words_of_a_shell_in_a_command_are_looked_at_too() -> None:
+    secrets.register_container({}, ("sh", "-c", "redis-server --requirepass 'R3disS3cret9'"))
+    assert secrets.redact("AUTH R3disS3cret9 wrong") == "AUTH <secret> wrong"

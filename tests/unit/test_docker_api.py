@@ -58,3 +58,31 @@ def test_another_refusal_is_not_argued_with() -> None:
     with pytest.raises(ApiError, match="Minimum"):
         Engine(script, 1.0).update_container("f94d", 1, 1)
     assert len(script.bodies) == 1
+
+
+class Odd:
+    """A way to an engine that answers everything with the same."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def request(self, method: str, target: str, body: bytes | None, timeout_seconds: float) -> HttpReply:
+        return HttpReply(200, self._body)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("body", [b"null", b"5", b'"x"', b'{"message": "x"}', b"[[]]"])
+def test_an_answer_of_another_form_is_a_refusal_and_no_fault_of_ours(body: bytes) -> None:
+    engine = Engine(Odd(body), 1.0)
+    if not body.startswith(b"["):
+        with pytest.raises(ApiError, match="its list of containers is none"):
+            engine.containers()
+    if not body.startswith(b"{"):
+        with pytest.raises(ApiError, match="it answers an inspect with something else"):
+            engine.inspect_container("f94d")
+
+
+def test_what_is_no_container_is_left_out_of_the_list() -> None:
+    assert Engine(Odd(b'[null, {"Names": ["/x"]}, {"Id": "a"}]'), 1.0).containers() == [{"Id": "a"}]

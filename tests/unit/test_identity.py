@@ -15,10 +15,13 @@ from vpsmon.stack.docker.containers import Container, parse_container, parse_lis
 from vpsmon.stack.docker.images import Image
 from vpsmon.stack.docker.remembered import from_memory, to_memory
 from vpsmon.stack.identity.bindings import find_hosts, note_parts
+from vpsmon.stack.identity.choice import choose
 from vpsmon.stack.identity.essential import Essentials, list_essential
 from vpsmon.stack.identity.images import find_program, parse_repository
+from vpsmon.stack.identity.known import recall_known
 from vpsmon.stack.identity.names import Neighbours
 from vpsmon.stack.identity.roles import find_part
+from vpsmon.system.host import Host
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,36 @@ def test_in_stacks_as_people_write_them_nothing_essential_is_a_candidate_for_sto
     if is_remembered:
         containers = from_memory(to_memory(note_parts(containers, DEFAULTS)))
     assert [each.name for each in list_spare(containers, DEFAULTS)] == [BLOG.name]
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_where_an_essential_one_was_not_inspected_nobody_is_a_candidate_for_stopping(is_remembered: bool) -> None:
+    """Its environment is not known then, and with it neither is what it needs."""
+    containers = to_containers(*COMPOSE, BLOG)
+    blind = [
+        each._replace(environment={}, inspect_error="there was no time left") if each.name == "crm-n8n-1" else each
+        for each in containers
+    ]
+    if is_remembered:
+        blind = from_memory(to_memory(note_parts(blind, DEFAULTS)))
+        assert len(blind) == len(containers)
+    assert list_spare(blind, DEFAULTS) == []
+
+
+def test_nothing_is_sent_to_or_remembered_of_a_container_that_was_not_inspected() -> None:
+    """Its labels may be those of its image."""
+    labels = {"vpsmon.role": "waha"}
+    entry = {"Id": "f" * 64, "Names": ["/stranger"], "Image": "evil", "Labels": labels, "State": "running"}
+    host, stranger = Host(), parse_list_entry(entry)._replace(inspect_error="HTTP 500")
+    choice = choose(host, [stranger], DEFAULTS, "waha")
+    assert choice.doubt
+    assert recall_known(host, "chosen") == {}
+
+
+def test_of_remembered_containers_all_or_none_are_known() -> None:
+    records = to_memory(note_parts(to_containers(*COMPOSE), DEFAULTS))
+    del records[0]["known_needs"]
+    assert from_memory(records) == []
 
 
 def test_why_each_is_essential_is_said() -> None:

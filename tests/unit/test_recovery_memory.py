@@ -79,6 +79,7 @@ def test_the_pause_doubles_with_each_attempt() -> None:
         {"changes": 7},
         {"changes": [{**change()._asdict(), "since_seconds": float("nan")}]},
         {"changes": [{**change()._asdict(), "undo": ["start_container", "abc"]}]},
+        {"changes": [{**change()._asdict(), "undo": ["resume_workflows", "", "", {"items": {}}]}]},
         {"actions": ["x"]},
         {"incidents": {"a/b": {}}},
         {"incidents": []},
