@@ -42,7 +42,7 @@ def test_a_kill_elsewhere_on_the_host_is_no_alert_of_the_guest(workdir: Workdir,
     row = read_row(run_in_namespace(workdir.path, guest, ONCE), "oom_kills")
     assert (row["status"], row["value"]) == ("ok", 0)
     assert "guest" in row["reason"]
-    assert read_row(workdir.run(*ONCE), "oom_kills")["value"] == 1
+    assert read_row(workdir.run(*ONCE), "oom_kills")["value"] >= 1, "the host itself has seen it"
 
 
 def test_hidden_processes_are_said_instead_of_naming_oneself(workdir: Workdir) -> None:
