@@ -328,3 +328,17 @@ def test_over_a_reboot_the_time_of_day_counts() -> None:
 def test_a_waha_with_https_is_asked_by_tls() -> None:
     assert waha._find_scheme(make_container(WAHA_HTTPS_ENABLED="true")) == "https"
     assert waha._find_scheme(make_container()) == "http"
+
+
+@pytest.mark.parametrize(
+    ("url", "leads"),
+    [
+        ("http://127.0.0.1:3000", True),
+        ("http://localhost:3000", True),
+        ("http://172.18.0.5:3000", True),
+        ("http://198.51.100.7:3000", False),
+        ("https://waha.example.org", False),
+    ],
+)
+def test_the_key_of_a_container_goes_to_no_other_machine(url: str, leads: bool) -> None:
+    assert waha._leads_to(url, make_container(WAHA_API_KEY="k")._replace(addresses=("172.18.0.5",))) is leads

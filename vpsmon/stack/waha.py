@@ -8,7 +8,7 @@ incoming messages nor a quiet night move it, so it proves nothing.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from vpsmon.config.settings import Settings
 from vpsmon.core.findings import NotApplicable, ReadError
@@ -86,7 +86,7 @@ def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
     choice = _find_choice(host, settings)
     if settings.WAHA_URL:
         # The container only tells the key and the time of its start.
-        container = None if choice.doubt else choice.container
+        container = None if choice.doubt or not _leads_to(settings.WAHA_URL, choice.container) else choice.container
         return Waha(site_of_setting(settings.WAHA_URL, "WAHA_URL"), *_find_key(settings, container), container)
     try:
         place = locate(host, settings, "WAHA_CONTAINER", "WAHA_URL", _find_port)
@@ -101,6 +101,19 @@ def _find_waha(host: Host, settings: Settings, was_on_loopback: bool) -> Waha:
     if isinstance(place.absence, NotApplicable) and (was_on_loopback or _answers_on_loopback(host)):
         return Waha(LOOPBACK, *_find_key(settings, None, _ONLY_BY_URL), None)
     raise place.absence or NotApplicable("no WAHA found")
+
+
+def leads_to_this_machine(url: str) -> bool:
+    """Return whether a URL is one of loopback."""
+    host_name = urlsplit(url).hostname or ""
+    return host_name in ("localhost", "::1") or host_name.startswith("127.")
+
+
+def _leads_to(url: str, container: Container | None) -> bool:
+    """Return whether a URL may be that of a container: its key goes to no other machine."""
+    if container is None:
+        return False
+    return leads_to_this_machine(url) or urlsplit(url).hostname in container.addresses
 
 
 def _find_port(container: Container) -> int:

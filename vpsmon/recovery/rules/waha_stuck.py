@@ -17,7 +17,7 @@ from vpsmon.recovery.rule import Rule
 from vpsmon.stack.docker.containers import Container
 from vpsmon.stack.identity.choice import find_only
 from vpsmon.stack.identity.essential import is_left_alone
-from vpsmon.stack.waha import Session, is_connected, needs_a_person
+from vpsmon.stack.waha import Session, is_connected, leads_to_this_machine, needs_a_person
 
 _ROW = "waha_session"
 # What the API itself is called where sessions go by their names, which are never empty.
@@ -45,6 +45,8 @@ def _find_container(snapshot: Snapshot, settings: Settings) -> Container | None:
     """Return the container of the WAHA that was read; where it could not be, the one that it must be."""
     reading = snapshot.readings.get("waha")
     read = snapshot.find_container(reading.container_id) if reading and reading.container_id else None
+    if read is None and settings.WAHA_URL and not leads_to_this_machine(settings.WAHA_URL):
+        return None  # what does not answer is elsewhere
     return read or find_only(snapshot.containers or (), settings, "waha")
 
 
