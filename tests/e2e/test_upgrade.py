@@ -210,8 +210,8 @@ def test_the_checks_still_know_what_they_remembered(upgraded: Upgraded) -> None:
         assert not has_memory or memories.recall(check), check.__name__
     assert memories.recall_container_names()[upgraded.scene["containers"]["leaky"][:12]] == "leaky"
     (check,) = [each for each in load_checks("stack") if each.__name__ == container_memory.__name__]
-    known = container_memory.recall_containers(memories.recall(check))
-    assert {each.name: each.id for each in known} == upgraded.scene["containers"]
+    # What that version knew of containers does not say what they need: until the next pass the engine is asked.
+    assert container_memory.recall_containers(memories.recall(check)) == []
 
 
 def test_the_alert_that_waited_is_sent_once_and_the_counters_go_on(upgraded: Upgraded, telegram: FakeTelegram) -> None:
