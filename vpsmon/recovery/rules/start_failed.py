@@ -44,8 +44,8 @@ def _has_failed(container: Container, essentials: Essentials) -> bool:
     if container.restart_policy == "on-failure":
         # Docker has given up. What ran may not be fit to run again, but without a database nothing works.
         # Without a maximum it never does: such an end is somebody's hand.
-        has_given_up = 0 < container.most_restarts <= container.restart_count
-        has_given_up = has_given_up and container.exit_code not in _STOPPED_STATUSES
+        is_at_its_end = 0 < container.most_restarts <= container.restart_count
+        has_given_up = is_at_its_end and container.exit_code not in _STOPPED_STATUSES
         return essentials.is_essential(container) and (bool(container.start_error) or has_given_up)
     return container.restart_policy in _LONG_POLICIES and bool(container.start_error)
 

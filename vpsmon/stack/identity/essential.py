@@ -41,6 +41,9 @@ class Essentials:
             if reason:
                 self._reasons[key_of(each)] = reason
         self._follow_needs()
+        # One that was not inspected: what it needs is not known then, so anything may be it.
+        unread = (each for each in containers if each.inspect_error and each.known_needs is None)
+        self._is_blind = any(map(self.is_essential, unread))
 
     def is_essential(self, container: Container) -> bool:
         """Return whether a container is never to be stopped."""
@@ -49,12 +52,6 @@ class Essentials:
     def is_spare(self, container: Container) -> bool:
         """Return whether a container may be stopped: it is not essential, and all that are could be read."""
         return not self._is_blind and not self.is_essential(container)
-
-    @property
-    def _is_blind(self) -> bool:
-        """Whether an essential one was not inspected: what it needs is not known then, so anything may be it."""
-        unread = (each for each in self._containers if each.inspect_error and each.known_needs is None)
-        return any(map(self.is_essential, unread))
 
     def reason_of(self, container: Container) -> str:
         """Return why a container is essential, "" where it is not."""
